@@ -1,0 +1,91 @@
+// Storage: a growable array of bytes at host offsets. A file, a buffer in memory, later a ring or a socket.
+//
+// The one seam between the library and the outside: image formats and the seed writers read and write
+// through it, and tests put faulty, recording or in-memory storages behind the same interface.
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+
+#include "qimg/error.hpp"
+#include "qimg/units.hpp"
+
+namespace qimg {
+
+// A run of host bytes that is either backed by space (data) or known to read as zeroes (a hole).
+struct StorageExtent {
+    std::uint64_t length = 0;  // > 0 inside the storage
+    bool data = true;
+};
+
+class Storage {
+  public:
+    virtual ~Storage() = default;
+    Storage(const Storage&) = delete;
+    Storage& operator=(const Storage&) = delete;
+
+    // The name for messages: the path as the caller gave it.
+    virtual const std::string& name() const = 0;
+    virtual Result<std::uint64_t> size() const = 0;
+    // Fills `into`; bytes past the end read as zeroes. Safe to call from several threads.
+    virtual Result<void> read(HostOffset at, std::span<std::byte> into) const = 0;
+    // Writes all of `from`, growing the storage when needed. Safe from several threads on disjoint ranges.
+    virtual Result<void> write(HostOffset at, std::span<const std::byte> from) = 0;
+    // Makes the range read as zeroes, growing the storage when needed; space stays or becomes allocated only
+    // as far as that is free of cost.
+    virtual Result<void> write_zeroes(HostRange range) = 0;
+    // Gives the space of the range back where the storage can; its content is unspecified afterwards (old
+    // bytes or zeroes). Never changes the size, never fails for lack of support.
+    virtual Result<void> discard(HostRange range) = 0;
+    // Allocates space for the range without changing what it reads as, growing the storage when needed.
+    virtual Result<void> allocate(HostRange range) = 0;
+    // Cuts or extends with zeroes.
+    virtual Result<void> resize(std::uint64_t bytes) = 0;
+    // Everything written before is on stable storage when this returns.
+    virtual Result<void> flush() = 0;
+    // The run that starts at `at`; past the end: a hole of length 0.
+    virtual Result<StorageExtent> extent(HostOffset at) const = 0;
+    // Bytes of disk space in use (what `du` counts).
+    virtual Result<std::uint64_t> allocated_bytes() const = 0;
+
+  protected:
+    Storage() = default;
+};
+
+enum class Access { read_only, read_write };
+
+// How an opened file is shared with other processes through QEMU's lock bytes.
+enum class Locking {
+    qemu,   // refuse while another process uses the image in a conflicting way, and be seen by others
+    share,  // take no lock and look at none (`-U`, and backing files that someone else already guards)
+};
+
+struct FileOptions {
+    Access access = Access::read_only;
+    Locking locking = Locking::qemu;
+};
+
+// Opens an existing regular file or block device. Errors: not_found, read_only, in_use, io; a directory,
+// FIFO or terminal is invalid_argument.
+Result<std::unique_ptr<Storage>> open_file(const std::string& path, const FileOptions& options);
+
+// A file being written: it has no visible name until commit(), so that an interruption leaves nothing
+// behind, and readers of an older file under that name never see half of the new one.
+class NewFile : public Storage {
+  public:
+    // Flushes, then puts the file under its final name, replacing an older file there in one step.
+    virtual Result<void> commit() = 0;
+};
+
+// Begins a new file that will be called `path`. When `path` is a block device it is written in place and
+// commit() only flushes. Errors: in_use when an older file there is locked by another process.
+Result<std::unique_ptr<NewFile>> create_file(const std::string& path);
+
+// A storage in memory, for tests and for building small images before they are written.
+std::unique_ptr<Storage> memory_storage(std::string name = "memory");
+
+}  // namespace qimg

@@ -1,0 +1,27 @@
+// Text that may hold bytes from a file: made safe before a person's terminal sees it.
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <fmt/core.h>
+
+#include <string>
+#include <string_view>
+
+#include "qimg/error.hpp"
+#include "qimg/units.hpp"
+
+namespace qimg {
+
+// `fail` with a libfmt format: failf(ErrorKind::corrupt, "{}: bad magic", name).
+template <class... Args>
+std::unexpected<Error> failf(ErrorKind kind, fmt::format_string<Args...> format, Args&&... args) {
+    return fail(kind, fmt::format(format, std::forward<Args>(args)...));
+}
+
+// The Error for a failed system call: "NAME: DOING: strerror". ENOSPC, ENOENT and the like choose the kind.
+std::unexpected<Error> fail_errno(int error_number, std::string_view name, std::string_view doing);
+
+// Control characters and invalid UTF-8 as \xNN, so that a name in a header cannot drive a terminal.
+std::string printable(std::string_view text);
+
+}  // namespace qimg
