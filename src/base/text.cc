@@ -9,30 +9,6 @@ namespace qimg {
 
 namespace {
 
-ErrorKind kind_of(int error_number) {
-    switch (error_number) {
-        case ENOENT:
-        case ENOTDIR:
-            return ErrorKind::not_found;
-        case EEXIST:
-            return ErrorKind::exists;
-        case ENOSPC:
-        case EDQUOT:
-        case EFBIG:
-            return ErrorKind::no_space;
-        case EROFS:
-        case EACCES:
-        case EPERM:
-            return ErrorKind::read_only;
-        case EINVAL:
-        case ENAMETOOLONG:
-        case EISDIR:
-            return ErrorKind::invalid_argument;
-        default:
-            return ErrorKind::io;
-    }
-}
-
 // The length of the well-formed UTF-8 sequence at the front of `text`; 0 when it is not one.
 std::size_t utf8_length(std::string_view text) {
     const auto byte = [&](std::size_t i) { return static_cast<unsigned char>(text[i]); };
@@ -58,12 +34,38 @@ bool is_control(std::string_view sequence) {
 
 }  // namespace
 
-std::unexpected<Error> fail_errno(int error_number, std::string_view name, std::string_view doing) {
-    // strerrordesc_np gives the plain C text, without a buffer and whatever the locale
+ErrorKind error_kind(int error_number) {
+    switch (error_number) {
+        case ENOENT:
+        case ENOTDIR:
+            return ErrorKind::not_found;
+        case EEXIST:
+            return ErrorKind::exists;
+        case ENOSPC:
+        case EDQUOT:
+        case EFBIG:
+            return ErrorKind::no_space;
+        case EROFS:
+        case EACCES:
+        case EPERM:
+            return ErrorKind::read_only;
+        case EINVAL:
+        case ENAMETOOLONG:
+        case EISDIR:
+            return ErrorKind::invalid_argument;
+        default:
+            return ErrorKind::io;
+    }
+}
+
+std::string errno_text(int error_number) {
     const char* description = strerrordesc_np(error_number);
-    return fail(kind_of(error_number),
-                fmt::format("{}: {}: {}", printable(name), doing, description ? description : "unknown error"),
-                error_number);
+    return description ? description : fmt::format("error {}", error_number);
+}
+
+std::unexpected<Error> fail_errno(int error_number, std::string_view name, std::string_view doing) {
+    return fail(error_kind(error_number),
+                fmt::format("{}: {}: {}", printable(name), doing, errno_text(error_number)), error_number);
 }
 
 std::string printable(std::string_view text) {

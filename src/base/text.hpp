@@ -18,7 +18,11 @@ std::unexpected<Error> failf(ErrorKind kind, fmt::format_string<Args...> format,
     return fail(kind, fmt::format(format, std::forward<Args>(args)...));
 }
 
-// The Error for a failed system call: "NAME: DOING: strerror". ENOSPC, ENOENT and the like choose the kind.
+// The kind of error that an errno stands for, and its text in plain C, whatever the locale.
+ErrorKind error_kind(int error_number);
+std::string errno_text(int error_number);
+
+// The Error for a failed system call: "NAME: DOING: TEXT OF ERRNO".
 std::unexpected<Error> fail_errno(int error_number, std::string_view name, std::string_view doing);
 
 // Control characters and invalid UTF-8 as \xNN, so that a name in a header cannot drive a terminal.

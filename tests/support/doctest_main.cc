@@ -1,0 +1,4 @@
+// The one translation unit that holds doctest's implementation and main().
+// SPDX-License-Identifier: Apache-2.0
+#define DOCTEST_CONFIG_IMPLEMENT_WITH_MAIN
+#include <doctest/doctest.h>
