@@ -1,0 +1,108 @@
+// Image: the disk that a guest sees, whatever formats and backing files it is made of.
+//
+// The only place that knows about overlays: reads fall through to the backing image, writes copy what they
+// do not cover. Where a byte lies in a file is the format's business, below.
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+
+#include "qimg/error.hpp"
+#include "qimg/storage.hpp"
+#include "qimg/units.hpp"
+
+namespace qimg {
+
+class Format;  // src/format/format.hpp
+
+// Decides which files are opened. An image's header may name others (backing file, data file): those come
+// to open_reference, so that a caller who does not trust the image can refuse them.
+class Opener {
+  public:
+    virtual ~Opener() = default;
+    virtual Result<std::unique_ptr<Storage>> open(const std::string& path, const FileOptions& options) = 0;
+    virtual Result<std::unique_ptr<Storage>> open_reference(const std::string& path, const FileOptions& options) {
+        return open(path, options);
+    }
+};
+
+// Opens every file it is asked for.
+Opener& file_opener();
+
+struct OpenOptions {
+    std::optional<std::string> format;  // "qcow2" or "raw"; absent: told by the first bytes
+    Access access = Access::read_only;
+    Locking locking = Locking::qemu;
+    bool with_backing = true;  // false: unallocated clusters of an overlay read as zeroes
+};
+
+enum class ExtentKind {
+    data,         // bytes in a file, at Extent::host
+    compressed,   // bytes in a file, compressed
+    zeroes,       // known to read as zeroes
+    unallocated,  // in no image of the chain: reads as zeroes
+};
+
+// A run of guest bytes that come from the same place in the same way.
+struct Extent {
+    GuestRange range;
+    ExtentKind kind = ExtentKind::unallocated;
+    unsigned depth = 0;              // 0: this image, 1: its backing image, …
+    std::optional<HostOffset> host;  // of range.start; also for zeroes with space behind them
+    std::uint64_t compressed_bytes = 0;
+};
+
+class Image {
+  public:
+    // Opens `path` and, when asked for, every image below it. Names in a header are relative to the folder
+    // of the image that holds them. Writes nothing. Errors: of Opener; corrupt and unsupported with the
+    // rule broken; invalid_argument for an unknown format; corrupt for a chain that loops.
+    static Result<std::unique_ptr<Image>> open(const std::string& path, const OpenOptions& options,
+                                               Opener& opener = file_opener());
+    // Takes parts that are open already; `backing` may be null.
+    Image(std::string path, std::unique_ptr<Format> format, std::unique_ptr<Image> backing);
+    ~Image();
+    Image(const Image&) = delete;
+    Image& operator=(const Image&) = delete;
+
+    const std::string& path() const { return path_; }
+    // Virtual size in bytes.
+    std::uint64_t size() const;
+    // The image below, or null.
+    const Image* backing() const { return backing_.get(); }
+    Image* backing() { return backing_.get(); }
+    const Format& format() const { return *format_; }
+    Format& format() { return *format_; }
+
+    // Guest data. Ranges must lie inside size(): invalid_argument otherwise. Reading is safe from several
+    // threads while nobody writes.
+    Result<void> read(GuestOffset at, std::span<std::byte> into) const;
+    Result<void> write(GuestOffset at, std::span<const std::byte> from);
+    // The range reads as zeroes afterwards. With `keep_space`, clusters stay allocated.
+    Result<void> write_zeroes(GuestRange range, bool keep_space = false);
+    // Gives whole clusters inside the range back. Where there is a backing image (and the format can say so)
+    // they read as zeroes afterwards.
+    Result<void> discard(GuestRange range);
+    // Makes all changes durable, metadata in crash-safe order. Without it they may be lost, but the image
+    // is whole: destruction writes nothing.
+    Result<void> flush();
+
+    // The longest run known at the start of `range` (not empty, inside size()).
+    Result<Extent> extent(GuestRange range) const;
+
+  private:
+    Result<void> check_range(GuestRange range) const;
+    Result<void> write_reserved(GuestOffset at, std::span<const std::byte> from);
+    Result<void> fill_from_chain(GuestRange part, HostOffset to);
+
+    std::string path_;
+    std::unique_ptr<Format> format_;
+    std::unique_ptr<Image> backing_;
+};
+
+}  // namespace qimg

@@ -1,0 +1,66 @@
+// create: a new, empty image. snap: a new overlay on a base.
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+
+#include "qimg/image.hpp"
+#include "qimg/progress.hpp"
+#include "qimg/size_text.hpp"
+
+namespace qimg {
+
+enum class Preallocation { off, metadata, falloc, full };
+
+// What a new qcow2 file looks like; the defaults are qemu-img's.
+struct Qcow2Layout {
+    unsigned version = 3;
+    std::uint64_t cluster_bytes = 64 * KiB;  // a power of two, 512 to 2 MiB
+    unsigned refcount_bits = 16;             // a power of two, 1 to 64; version 2 has 16
+    bool lazy_refcounts = false;
+    bool extended_l2 = false;
+    std::string compression_type = "zlib";  // or "zstd"
+    std::optional<std::string> data_file;
+    bool data_file_raw = false;
+    std::optional<std::string> backing_file;  // written as it is
+    std::optional<std::string> backing_format;
+};
+
+struct CreateOptions {
+    std::string path;
+    std::string format = "raw";
+    std::optional<std::uint64_t> size;  // bytes, rounded up to 512; absent: that of the backing file
+    Preallocation preallocation = Preallocation::off;
+    Qcow2Layout qcow2;           // for format "qcow2"
+    bool check_backing = true;   // open the backing file: does it exist, is its format the one given
+};
+
+struct CreateReport {
+    std::uint64_t size = 0;
+};
+
+// Nothing is left under `path` unless it succeeds. Errors: invalid_argument for options that contradict
+// each other, in_use when the old file is locked, those of Opener for the backing file, no_space, io.
+Result<CreateReport> create(const CreateOptions& options, Opener& opener = file_opener(),
+                            Progress& progress = no_progress());
+
+struct SnapOptions {
+    std::string base;
+    std::string overlay;              // must not exist
+    std::optional<SizeChange> size;   // of the overlay, relative to the base's; absent: the base's
+    std::optional<std::string> base_format;  // absent: told by the base's first bytes, and recorded
+};
+
+struct SnapReport {
+    std::uint64_t size = 0;
+    std::string base_format;
+    std::string backing_file;  // as recorded: relative to the overlay's folder
+};
+
+// An overlay with the base's cluster size, the base's format recorded, and a base name that still works when
+// the folder moves. The base is only read. Errors: exists, and those of create.
+Result<SnapReport> snap(const SnapOptions& options, Opener& opener = file_opener());
+
+}  // namespace qimg
