@@ -26,6 +26,7 @@ struct Error {
     ErrorKind kind;
     std::string message;   // one line, no newline, names the file and the rule broken
     int system_errno = 0;  // the errno behind it, 0 when there is none
+    std::string detail;    // where and why, when `message` is fixed by what other programs expect
 };
 
 // A value or an Error. A class of its own, not an alias, so that ignoring one is a compiler warning.
@@ -37,7 +38,10 @@ class [[nodiscard]] Result : public std::expected<T, Error> {
 
 // `return fail(ErrorKind::corrupt, "…");` from a function that returns Result<T>.
 inline std::unexpected<Error> fail(ErrorKind kind, std::string message, int system_errno = 0) {
-    return std::unexpected<Error>(Error{kind, std::move(message), system_errno});
+    return std::unexpected<Error>(Error{kind, std::move(message), system_errno, {}});
+}
+inline std::unexpected<Error> fail_detailed(ErrorKind kind, std::string message, std::string detail) {
+    return std::unexpected<Error>(Error{kind, std::move(message), 0, std::move(detail)});
 }
 
 }  // namespace qimg
