@@ -16,7 +16,7 @@
 #include <string_view>
 
 #include "qimg/error.hpp"
-#include "qimg/operations/info.hpp"
+#include "qimg/image_info.hpp"
 #include "qimg/storage.hpp"
 #include "qimg/units.hpp"
 

@@ -1,0 +1,58 @@
+// ImageInfo: what an image says about itself.
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace qimg {
+
+// qcow2 "Snapshots"
+struct SnapshotInfo {
+    std::string id;
+    std::string name;
+    std::uint64_t vm_state_bytes = 0;
+    std::uint32_t date_seconds = 0;  // since the Epoch
+    std::uint32_t date_nanoseconds = 0;
+    std::uint64_t vm_clock_nanoseconds = 0;
+    std::optional<std::uint64_t> icount;
+    std::uint64_t disk_bytes = 0;
+};
+
+// qcow2 "Bitmaps"
+struct BitmapInfo {
+    std::string name;
+    std::uint64_t granularity_bytes = 0;
+    bool in_use = false;
+    bool automatic = false;
+};
+
+struct Qcow2Info {
+    unsigned version = 3;
+    std::optional<std::string> data_file;
+    bool data_file_raw = false;
+    bool extended_l2 = false;
+    bool lazy_refcounts = false;
+    bool corrupt = false;
+    unsigned refcount_bits = 16;
+    std::string compression_type = "zlib";
+    std::vector<BitmapInfo> bitmaps;
+};
+
+struct ImageInfo {
+    std::string path;
+    std::string format;
+    std::uint64_t virtual_bytes = 0;
+    std::uint64_t allocated_bytes = 0;
+    bool dirty = false;
+    std::optional<std::uint64_t> cluster_bytes;
+    std::optional<std::string> backing_file;  // as the header says it
+    std::optional<std::string> full_backing_file;
+    std::optional<std::string> backing_format;
+    std::vector<SnapshotInfo> snapshots;
+    std::optional<Qcow2Info> qcow2;
+};
+
+}  // namespace qimg

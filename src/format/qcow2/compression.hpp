@@ -1,0 +1,31 @@
+// The codecs of compressed clusters. The only place that knows zlib, ISA-L, libdeflate and libzstd.
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstddef>
+#include <memory>
+#include <optional>
+#include <span>
+
+#include "format/qcow2/header.hpp"
+#include "qimg/error.hpp"
+
+namespace qimg::qcow2 {
+
+// Fills `into` from the front of `data`, which may go on behind the compressed stream. Errors: corrupt when
+// the stream is damaged or holds less than `into`. Thread-safe.
+Result<void> decompress(Codec codec, std::span<const std::byte> data, std::span<std::byte> into);
+
+// Compresses clusters one by one; each thread has its own.
+class Compressor {
+  public:
+    virtual ~Compressor() = default;
+    // The compressed form, valid until the next call; nullopt when it would not be smaller than the cluster.
+    virtual std::optional<std::span<const std::byte>> compress(std::span<const std::byte> cluster) = 0;
+};
+
+// Without a level: the fast one. zlib streams keep to a window of 4 KiB, the most that QEMU's decoder
+// accepts. Errors: invalid_argument for a level that the codec does not have (zlib 1 to 9, zstd 1 to 19).
+Result<std::unique_ptr<Compressor>> make_compressor(Codec codec, std::optional<int> level);
+
+}  // namespace qimg::qcow2

@@ -1,0 +1,92 @@
+// The L2 table cache: least recently used tables leave first, changed ones stay until written.
+// SPDX-License-Identifier: Apache-2.0
+#include "format/qcow2/l2_cache.hpp"
+
+#include <algorithm>
+
+#include "base/try.hpp"
+
+namespace qimg::qcow2 {
+
+Result<std::shared_ptr<L2Table>> L2Cache::lookup(HostOffset at) const {
+    {
+        const std::lock_guard lock(mutex_);
+        const auto found = tables_.find(at.bytes);
+        if (found != tables_.end()) {
+            recent_.splice(recent_.begin(), recent_, found->second.recency);
+            return found->second.table;
+        }
+    }
+    if (const auto changed = dirty_.find(at.bytes); changed != dirty_.end()) return changed->second.table;
+    auto table = std::make_shared<L2Table>(geometry_);
+    TRY(storage_.read(at, table->bytes()));
+    remember(at, table);
+    return table;
+}
+
+void L2Cache::remember(HostOffset at, std::shared_ptr<L2Table> table) const {
+    const std::lock_guard lock(mutex_);
+    if (tables_.contains(at.bytes)) return;  // another thread was faster
+    recent_.push_front(at.bytes);
+    tables_[at.bytes] = Slot{std::move(table), recent_.begin()};
+    const std::size_t tables_max = std::max<std::size_t>(clean_bytes_max / geometry_.cluster_bytes(), 2);
+    if (tables_.size() <= tables_max) return;
+    tables_.erase(recent_.back());
+    recent_.pop_back();
+}
+
+Result<std::shared_ptr<const L2Table>> L2Cache::read(HostOffset at) const { return TRY(lookup(at)); }
+
+Result<std::shared_ptr<L2Table>> L2Cache::read_for_writing(HostOffset at) { return lookup(at); }
+
+void L2Cache::mark_dirty(HostOffset at, const std::shared_ptr<L2Table>& table, std::uint64_t first,
+                         std::uint64_t end) {
+    auto [place, is_new] = dirty_.try_emplace(at.bytes, DirtyTable{table, first, end});
+    place->second.first = std::min(place->second.first, first);
+    place->second.end = std::max(place->second.end, end);
+    if (!is_new) return;
+    // while the caller held the table, it may have left the cache and come back as another copy
+    const std::lock_guard lock(mutex_);
+    const auto found = tables_.find(at.bytes);
+    if (found != tables_.end()) found->second.table = table;
+}
+
+void L2Cache::insert_new(HostOffset at, const std::shared_ptr<L2Table>& table) {
+    drop(at);
+    mark_dirty(at, table, 0, geometry_.cluster_bytes());
+    remember(at, table);
+}
+
+void L2Cache::set_entry(HostOffset at, const std::shared_ptr<L2Table>& table, std::uint64_t index,
+                        const L2Entry& entry) {
+    table->set(index, entry);
+    const std::uint64_t first = index * table->entry_bytes();
+    mark_dirty(at, table, first, first + table->entry_bytes());
+}
+
+void L2Cache::drop(HostOffset at) {
+    dirty_.erase(at.bytes);
+    const std::lock_guard lock(mutex_);
+    const auto found = tables_.find(at.bytes);
+    if (found == tables_.end()) return;
+    recent_.erase(found->second.recency);
+    tables_.erase(found);
+}
+
+void L2Cache::drop_all() {
+    dirty_.clear();
+    const std::lock_guard lock(mutex_);
+    tables_.clear();
+    recent_.clear();
+}
+
+Result<void> L2Cache::write_dirty() {
+    for (auto& [at, changed] : dirty_) {
+        TRY(storage_.write(HostOffset(at + changed.first),
+                           std::span(changed.table->bytes()).subspan(changed.first, changed.end - changed.first)));
+    }
+    dirty_.clear();
+    return {};
+}
+
+}  // namespace qimg::qcow2

@@ -1,0 +1,133 @@
+// Qcow2: the format proper. Puts header, L1 and L2 tables and refcounts together.
+//
+// Changes gather in memory and reach the file in flush(), in an order in which every intermediate state is a
+// whole image: see write_metadata() in metadata.cc.
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "format/format.hpp"
+#include "format/qcow2/header.hpp"
+#include "format/qcow2/l2_cache.hpp"
+#include "format/qcow2/refcounts.hpp"
+
+namespace qimg::qcow2 {
+
+// Opens the external data file that a header names.
+using DataFileOpener = std::function<Result<std::unique_ptr<Storage>>(const std::string& name)>;
+
+struct Qcow2Options {
+    DataFileOpener open_data_file;  // called only for images that have one
+    bool writable = false;
+    // Flush between the steps of write_metadata. Only a file that nobody can see before it is complete may
+    // do without.
+    bool ordered = true;
+};
+
+// A table entry's cluster that is free as soon as nothing on stable storage points to it.
+struct WritableTable {
+    HostOffset at;
+    std::shared_ptr<L2Table> table;
+};
+
+class Qcow2 final : public Format {
+  public:
+    // Reads and checks the header; writes nothing. Errors: corrupt, unsupported, those of the data file;
+    // read_only when a corrupt-marked image is to be written.
+    static Result<std::unique_ptr<Qcow2>> open(std::unique_ptr<Storage> storage, const Qcow2Options& options);
+
+    std::string_view name() const override { return "qcow2"; }
+    std::uint64_t size() const override { return header_.size; }
+    const Storage& storage() const override { return *storage_; }
+    Storage& storage() { return *storage_; }
+    Storage& data_storage() override { return data_file_ ? *data_file_ : *storage_; }
+    const Storage& data_storage() const override { return data_file_ ? *data_file_ : *storage_; }
+    std::optional<std::string> backing_file() const override { return header_.backing_file; }
+    std::optional<std::string> backing_format() const override { return header_.backing_format(); }
+    std::uint64_t cluster_bytes() const override { return header_.geometry.cluster_bytes(); }
+    std::uint64_t subcluster_bytes() const override { return header_.geometry.subcluster_bytes(); }
+    Result<void> describe(ImageInfo& info) const override;
+
+    Result<Mapping> map(GuestRange range) const override;
+    Result<void> read_compressed(const Mapping& mapping, std::uint64_t skip,
+                                 std::span<std::byte> into) const override;
+
+    Result<Reservation> reserve(GuestRange range) override;
+    Result<void> publish(const Reservation& reservation) override;
+    void cancel(const Reservation& reservation) override;
+    Result<void> write_compressed(GuestOffset cluster, std::span<const std::byte> data) override;
+    Result<bool> zero(GuestRange range, bool keep_space) override;
+    Result<void> discard(GuestRange range) override;
+    Result<void> flush() override;
+
+    // For the parts of this folder that work on whole images: check, snapshots, resize, create.
+    const Header& header() const { return header_; }
+    Header& header() { return header_; }
+    const Geometry& geometry() const { return header_.geometry; }
+    Refcounts& refcounts() { return refcounts_; }
+    // The active L1 table: entries as in the file. Read at first use.
+    Result<std::span<const std::uint64_t>> l1() const;
+    Result<void> set_l1_entry(std::uint64_t index, std::uint64_t entry);
+    // Puts another active L1 table in place of this one, in memory; the header follows in commit_header().
+    void replace_l1(HostOffset at, std::vector<std::uint64_t> entries);
+    const L2Cache& l2_cache() const { return l2_cache_; }
+    L2Cache& l2_cache() { return l2_cache_; }
+
+    // To be called before the first change: reads the refcounts, repairs them when the image is dirty, clears
+    // autoclear bits that we do not keep up, marks bitmaps that will miss changes. Does so once.
+    Result<void> prepare_writing();
+    // The fixed header fields to the file, after everything that they point to is on stable storage.
+    Result<void> commit_header();
+    // New host clusters in one run. Errors: corrupt when the refcounts call a cluster free that holds metadata.
+    Result<ClusterRun> allocate_clusters(std::uint64_t count);
+    // These clusters lose a reference once nothing on stable storage points to them any more.
+    void release_later(ClusterRun run);
+    // Releases what a L2 entry of the active tables refers to.
+    void release_entry(const L2Entry& entry);
+    // Drops cached tables and counts after the file was changed behind them.
+    Result<void> reload();
+    // A barrier: what was written before is on stable storage, unless the file is not ordered.
+    Result<void> barrier();
+
+  private:
+    Qcow2(std::unique_ptr<Storage> storage, Header header, const Qcow2Options& options);
+
+    Result<void> check_l2_offset(std::uint64_t l1_index, std::uint64_t entry) const;
+    Result<Mapping> map_table(const L2Table& table, GuestRange range, HostOffset table_at) const;
+    Result<WritableTable> writable_table(GuestOffset at);
+    Result<Reservation> reserve_in_place(const L2Table& table, GuestRange range) const;
+    Result<Reservation> reserve_fresh(const L2Table& table, GuestRange range);
+    bool is_own(const L2Entry& entry) const;
+    Result<HostOffset> place_compressed(std::uint64_t bytes);
+    Result<bool> zero_cluster(const WritableTable& place, GuestRange part, bool keep_space);
+    Result<void> check_not_metadata(ClusterRun run) const;
+    Result<void> write_metadata();
+    Result<void> write_refcounts();
+    Result<void> write_l1();
+    Result<void> release_pending();
+    Result<void> mark_bitmaps_in_use();
+
+    std::unique_ptr<Storage> storage_;
+    std::unique_ptr<Storage> data_file_;
+    Header header_;
+    Qcow2Options options_;
+    bool prepared_ = false;
+
+    mutable std::mutex l1_mutex_;  // guards the first reading of the L1 table
+    mutable bool l1_loaded_ = false;
+    mutable std::vector<std::uint64_t> l1_;
+    std::uint64_t dirty_l1_first_ = 0;  // changed entries: [first, end)
+    std::uint64_t dirty_l1_end_ = 0;
+    L2Cache l2_cache_;
+    Refcounts refcounts_;
+    std::vector<ClusterRun> pending_releases_;
+    std::uint64_t compressed_end_ = 0;  // where the last compressed cluster ended; 0: at a cluster's end
+};
+
+}  // namespace qimg::qcow2

@@ -1,0 +1,101 @@
+// Refcounts: how often each host cluster is used, and which are free.
+//
+// Blocks are loaded when first asked for and changed in memory; write_back() brings them to the file. Who
+// calls it, and between which flushes, is the business of Qcow2, which knows the order that is crash-safe.
+// qcow2 "Host cluster management".
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <utility>
+#include <vector>
+
+#include "base/bytes.hpp"
+#include "format/qcow2/header.hpp"
+#include "qimg/error.hpp"
+#include "qimg/storage.hpp"
+
+namespace qimg::qcow2 {
+
+// Reads and writes entry `index` of a refcount block of 2^order bits an entry. Sub-byte entries count from
+// the least significant bit.
+std::uint64_t get_refcount(std::span<const std::byte> block, unsigned order, std::uint64_t index);
+void set_refcount(std::span<std::byte> block, unsigned order, std::uint64_t index, std::uint64_t value);
+
+// A run of host clusters by number.
+struct ClusterRun {
+    std::uint64_t first = 0;
+    std::uint64_t count = 0;
+};
+
+class Refcounts {
+  public:
+    Refcounts(Storage& storage, const Header& header);
+
+    // Reads the refcount table. Errors: corrupt for entries that are not cluster-aligned or past 2^56.
+    Result<void> load();
+    // Begins a new file's table of `clusters` clusters at `at`: all clusters are free, the table's own, too.
+    void start_empty(HostOffset at, std::uint64_t clusters);
+
+    Result<std::uint64_t> get(std::uint64_t cluster);
+    // Adds to or takes from the refcount of each cluster. Errors: corrupt below 0, unsupported above what
+    // the width can hold; on an error some clusters may be changed already.
+    Result<void> add(ClusterRun run);
+    Result<void> subtract(ClusterRun run);
+
+    // `count` free clusters in one run, with refcount 1 afterwards. Searches from where the last search ended.
+    Result<ClusterRun> allocate(std::uint64_t count);
+    // As many free clusters as follow each other, at least 1, at most `count`.
+    Result<ClusterRun> allocate_some(std::uint64_t count);
+    // Takes a run that is known to be free.
+    Result<void> claim(ClusterRun run);
+
+    // The highest cluster with a refcount above 0, plus 1.
+    Result<std::uint64_t> end_of_used_clusters();
+
+    // Where the refcount table is (to be) in the file; differs from the header's after it had to move.
+    HostOffset table_offset() const { return table_at_; }
+    std::uint64_t table_clusters() const { return table_clusters_; }
+    const std::vector<std::uint64_t>& table() const { return table_; }
+    // Where the table was before it moved: to be freed once the header no longer points there.
+    std::vector<ClusterRun> take_old_tables() { return std::exchange(old_tables_, {}); }
+
+    bool is_dirty() const { return !dirty_blocks_.empty(); }
+    bool is_table_dirty() const { return dirty_table_first_ < dirty_table_end_; }
+    // Changed blocks to the file.
+    Result<void> write_blocks();
+    // Changed table entries to the file, after the blocks that they point to are on stable storage.
+    Result<void> write_table();
+
+  private:
+    struct Block {
+        std::uint64_t index = 0;
+        Bytes bytes;
+        bool dirty = false;
+    };
+
+    Result<Block*> read_block(std::uint64_t index);
+    Result<void> ensure_block(std::uint64_t index);
+    Result<bool> ensure_blocks_for(ClusterRun run);
+    Result<void> grow_table(std::uint64_t entries);
+    Result<void> change(ClusterRun run, bool up);
+    Result<ClusterRun> find_free(std::uint64_t count, bool whole);
+    void set(Block& block, std::uint64_t cluster, std::uint64_t value);
+    void set_table_entry(std::uint64_t index, HostOffset at);
+
+    Storage& storage_;
+    Geometry geometry_;
+    std::vector<std::uint64_t> table_;
+    std::vector<std::unique_ptr<Block>> blocks_;
+    std::vector<std::uint64_t> dirty_blocks_;
+    HostOffset table_at_;
+    std::uint64_t table_clusters_ = 0;
+    std::vector<ClusterRun> old_tables_;
+    std::uint64_t dirty_table_first_ = 0;  // changed table entries: [first, end)
+    std::uint64_t dirty_table_end_ = 0;
+    std::uint64_t search_start_ = 0;
+};
+
+}  // namespace qimg::qcow2

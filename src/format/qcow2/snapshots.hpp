@@ -1,0 +1,38 @@
+// The snapshot table: reading, checking, and replacing it as a whole. qcow2 "Snapshots".
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "base/bytes.hpp"
+#include "format/qcow2/header.hpp"
+#include "qimg/error.hpp"
+#include "qimg/image_info.hpp"
+#include "qimg/storage.hpp"
+
+namespace qimg::qcow2 {
+
+struct Snapshot {
+    SnapshotInfo info;
+    HostOffset l1_table;
+    std::uint32_t l1_entries = 0;
+    Bytes unknown_extra;  // extra data behind the fields known here, kept on rewrite
+};
+
+// Reads and checks all entries. Errors: corrupt in QEMU's words. Bounded by snapshot_table_bytes_max.
+Result<std::vector<Snapshot>> read_snapshots(const Storage& storage, const Header& header);
+
+// The bytes of a table with these entries; also its length in the file.
+Bytes serialize_snapshots(std::span<const Snapshot> snapshots);
+
+// The length of the table that the header points to, as read_snapshots saw it.
+std::uint64_t snapshot_table_bytes(std::span<const Snapshot> snapshots);
+
+// A snapshot's (or any) L1 table. Errors: corrupt when it is unaligned or too large for `what` to have.
+Result<std::vector<std::uint64_t>> read_l1_table(const Storage& storage, const Geometry& geometry, HostOffset at,
+                                                 std::uint64_t entries);
+
+}  // namespace qimg::qcow2
