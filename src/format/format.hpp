@@ -76,6 +76,8 @@ class Format {
     virtual Result<void> read_compressed(const Mapping& mapping, std::uint64_t skip,
                                          std::span<std::byte> into) const = 0;
 
+    // To be called before guest data is written in place; the functions below do so themselves.
+    virtual Result<void> prepare_writing() { return {}; }
     // Space for guest data at range.start and as much of the range as can be had in one run.
     virtual Result<Reservation> reserve(GuestRange range) = 0;
     virtual Result<void> publish(const Reservation& reservation) = 0;

@@ -139,7 +139,8 @@ Result<void> FileStorage<Base>::resize(std::uint64_t bytes) {
     if (status == 0) return {};
     // a block device cannot change its size, and need not when it is large enough
     const int error_number = errno;
-    if (error_number == EINVAL && TRY(size()) >= bytes) return {};
+    const std::uint64_t end = TRY(size());
+    if (error_number == EINVAL && end >= bytes) return {};
     return fail_errno(error_number, name_, fmt::format("resize to {} bytes", bytes));
 }
 

@@ -121,9 +121,7 @@ Result<void> parse_features(const disk::Header& raw, Header& header) {
                        fmt::format("cluster_bits {}", header.geometry.cluster_bits()));
     }
     if (raw.crypt_method != 0) {
-        return failf(ErrorKind::unsupported, raw.crypt_method > 2 ? "Unsupported encryption method {}"
-                                                                  : "Encrypted images are not supported (method {})",
-                     +raw.crypt_method);
+        return failf(ErrorKind::unsupported, "Unsupported encryption method {}", +raw.crypt_method);
     }
     if ((header.autoclear & disk::autoclear_data_file_raw) != 0 && !header.has_data_file()) {
         // meaningless without a data file; like every autoclear bit it may be dropped

@@ -35,7 +35,10 @@ void L2Cache::remember(HostOffset at, std::shared_ptr<L2Table> table) const {
     recent_.pop_back();
 }
 
-Result<std::shared_ptr<const L2Table>> L2Cache::read(HostOffset at) const { return TRY(lookup(at)); }
+Result<std::shared_ptr<const L2Table>> L2Cache::read(HostOffset at) const {
+    std::shared_ptr<L2Table> table = TRY(lookup(at));
+    return table;
+}
 
 Result<std::shared_ptr<L2Table>> L2Cache::read_for_writing(HostOffset at) { return lookup(at); }
 

@@ -30,7 +30,7 @@ struct Qcow2Options {
     bool ordered = true;
 };
 
-// A table entry's cluster that is free as soon as nothing on stable storage points to it.
+// A L2 table that only the active L1 table refers to.
 struct WritableTable {
     HostOffset at;
     std::shared_ptr<L2Table> table;
@@ -58,6 +58,9 @@ class Qcow2 final : public Format {
     Result<void> read_compressed(const Mapping& mapping, std::uint64_t skip,
                                  std::span<std::byte> into) const override;
 
+    // Reads the refcounts, repairs them when the image is dirty, clears autoclear bits that we do not keep up,
+    // marks bitmaps that will miss changes. Does so once.
+    Result<void> prepare_writing() override;
     Result<Reservation> reserve(GuestRange range) override;
     Result<void> publish(const Reservation& reservation) override;
     void cancel(const Reservation& reservation) override;
@@ -79,9 +82,6 @@ class Qcow2 final : public Format {
     const L2Cache& l2_cache() const { return l2_cache_; }
     L2Cache& l2_cache() { return l2_cache_; }
 
-    // To be called before the first change: reads the refcounts, repairs them when the image is dirty, clears
-    // autoclear bits that we do not keep up, marks bitmaps that will miss changes. Does so once.
-    Result<void> prepare_writing();
     // The fixed header fields to the file, after everything that they point to is on stable storage.
     Result<void> commit_header();
     // New host clusters in one run. Errors: corrupt when the refcounts call a cluster free that holds metadata.

@@ -50,14 +50,14 @@ void set_refcount(std::span<std::byte> block, unsigned order, std::uint64_t inde
 }
 
 Refcounts::Refcounts(Storage& storage, const Header& header)
-    : storage_(storage),
+    : storage_(&storage),
       geometry_(header.geometry),
       table_at_(header.refcount_table),
       table_clusters_(header.refcount_table_clusters) {}
 
 Result<void> Refcounts::load() {
     Bytes raw(table_clusters_ * geometry_.cluster_bytes());
-    TRY(storage_.read(table_at_, raw));
+    TRY(storage_->read(table_at_, raw));
     table_.resize(raw.size() / table_entry_bytes);
     for (std::size_t i = 0; i < table_.size(); ++i) {
         table_[i] = qimg::load<be64>(std::span(raw).subspan(i * table_entry_bytes)) & disk::refcount_offset_mask;
@@ -83,12 +83,12 @@ Result<Refcounts::Block*> Refcounts::read_block(std::uint64_t index) {
     const HostOffset at(table_[index]);
     if (!geometry_.is_cluster_aligned(at.bytes)) {
         return failf(ErrorKind::corrupt, "{}: refcount block offset {:#x} unaligned (reftable index: {:#x})",
-                     printable(storage_.name()), at.bytes, index);
+                     printable(storage_->name()), at.bytes, index);
     }
     auto fresh = std::make_unique<Block>();
     fresh->index = index;
     fresh->bytes.resize(geometry_.cluster_bytes());
-    TRY(storage_.read(at, fresh->bytes));
+    TRY(storage_->read(at, fresh->bytes));
     blocks_[index] = std::move(fresh);
     return blocks_[index].get();
 }
@@ -162,7 +162,7 @@ Result<void> Refcounts::grow_table(std::uint64_t entries) {
     const std::uint64_t clusters = divide_up(wanted, per_cluster);
     if (entries > wanted || clusters * geometry_.cluster_bytes() > refcount_table_bytes_max) {
         return failf(ErrorKind::no_space, "{}: the refcount table would exceed {} MiB",
-                     printable(storage_.name()), refcount_table_bytes_max / MiB);
+                     printable(storage_->name()), refcount_table_bytes_max / MiB);
     }
     if (table_clusters_ != 0) old_tables_.push_back({geometry_.cluster_at(table_at_), table_clusters_});
     table_.resize(clusters * per_cluster, 0);
@@ -203,19 +203,14 @@ Result<ClusterRun> Refcounts::find_free(std::uint64_t count, bool whole) {
     return run;
 }
 
-Result<ClusterRun> Refcounts::allocate(std::uint64_t count) {
-    for (;;) {
-        const ClusterRun run = TRY(find_free(count, true));
-        if (TRY(ensure_blocks_for(run))) continue;
-        TRY(claim(run));
-        return run;
-    }
-}
+Result<ClusterRun> Refcounts::allocate(std::uint64_t count) { return find_and_claim(count, true); }
+Result<ClusterRun> Refcounts::allocate_some(std::uint64_t count) { return find_and_claim(count, false); }
 
-Result<ClusterRun> Refcounts::allocate_some(std::uint64_t count) {
+Result<ClusterRun> Refcounts::find_and_claim(std::uint64_t count, bool whole) {
     for (;;) {
-        const ClusterRun run = TRY(find_free(count, false));
-        if (TRY(ensure_blocks_for(run))) continue;
+        const ClusterRun run = TRY(find_free(count, whole));
+        const bool made_blocks = TRY(ensure_blocks_for(run));
+        if (made_blocks) continue;
         TRY(claim(run));
         return run;
     }
@@ -223,7 +218,7 @@ Result<ClusterRun> Refcounts::allocate_some(std::uint64_t count) {
 
 Result<void> Refcounts::claim(ClusterRun run) {
     if (geometry_.offset_of(run.first + run.count).bytes > host_offset_end) {
-        return failf(ErrorKind::no_space, "{}: the image file would grow past 64 PiB", printable(storage_.name()));
+        return failf(ErrorKind::no_space, "{}: the image file would grow past 64 PiB", printable(storage_->name()));
     }
     if (run.count != 0) TRY(ensure_blocks_for(run));
     TRY(change(run, true));
@@ -246,11 +241,11 @@ Result<void> Refcounts::change(ClusterRun run, bool up) {
         if (up && old == geometry_.refcount_max()) {
             return failf(ErrorKind::unsupported,
                          "{}: refcount of the cluster at {:#x} would exceed what {} bits can hold",
-                         printable(storage_.name()), geometry_.offset_of(cluster).bytes, geometry_.refcount_bits());
+                         printable(storage_->name()), geometry_.offset_of(cluster).bytes, geometry_.refcount_bits());
         }
         if (!up && old == 0) {
             return failf(ErrorKind::corrupt, "{}: cluster at {:#x} is in use, but its refcount is 0; run check",
-                         printable(storage_.name()), geometry_.offset_of(cluster).bytes);
+                         printable(storage_->name()), geometry_.offset_of(cluster).bytes);
         }
         Block* block = TRY(read_block(index));
         set(*block, cluster, up ? old + 1 : old - 1);
@@ -277,7 +272,7 @@ Result<std::uint64_t> Refcounts::end_of_used_clusters() {
 Result<void> Refcounts::write_blocks() {
     std::sort(dirty_blocks_.begin(), dirty_blocks_.end());
     for (std::uint64_t index : dirty_blocks_) {
-        TRY(storage_.write(HostOffset(table_[index]), blocks_[index]->bytes));
+        TRY(storage_->write(HostOffset(table_[index]), blocks_[index]->bytes));
         blocks_[index]->dirty = false;
     }
     dirty_blocks_.clear();
@@ -290,7 +285,7 @@ Result<void> Refcounts::write_table() {
     for (std::uint64_t i = dirty_table_first_; i < dirty_table_end_; ++i) {
         store(std::span(raw).subspan((i - dirty_table_first_) * table_entry_bytes), be64(table_[i]));
     }
-    TRY(storage_.write(table_at_ + dirty_table_first_ * table_entry_bytes, raw));
+    TRY(storage_->write(table_at_ + dirty_table_first_ * table_entry_bytes, raw));
     dirty_table_first_ = dirty_table_end_ = 0;
     return {};
 }

@@ -82,10 +82,11 @@ class Refcounts {
     Result<void> grow_table(std::uint64_t entries);
     Result<void> change(ClusterRun run, bool up);
     Result<ClusterRun> find_free(std::uint64_t count, bool whole);
+    Result<ClusterRun> find_and_claim(std::uint64_t count, bool whole);
     void set(Block& block, std::uint64_t cluster, std::uint64_t value);
     void set_table_entry(std::uint64_t index, HostOffset at);
 
-    Storage& storage_;
+    Storage* storage_;
     Geometry geometry_;
     std::vector<std::uint64_t> table_;
     std::vector<std::unique_ptr<Block>> blocks_;

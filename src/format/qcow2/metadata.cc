@@ -1,0 +1,197 @@
+// Bringing changed metadata to the file, in the order that survives a crash, and what must happen before the
+// first change.
+//
+// After each barrier the file is a whole image:
+//   1. guest data, refcounts that went up          worst case: leaked clusters
+//   2. L2 tables                                   guests see the new data, or the old
+//   3. L1 entries for new L2 tables                likewise
+//   4. refcounts that go down                      worst case: leaked clusters
+// Clusters that 4 frees are handed out only afterwards, when nothing on stable storage points to them.
+// SPDX-License-Identifier: Apache-2.0
+#include <algorithm>
+
+#include "base/endian.hpp"
+#include "base/text.hpp"
+#include "base/try.hpp"
+#include "format/qcow2/bitmaps.hpp"
+#include "format/qcow2/qcow2.hpp"
+#include "format/qcow2/snapshots.hpp"
+
+namespace qimg::qcow2 {
+
+Result<void> Qcow2::barrier() {
+    if (!options_.ordered) return {};
+    if (data_file_) TRY(data_file_->flush());
+    return storage_->flush();
+}
+
+Result<void> Qcow2::set_l1_entry(std::uint64_t index, std::uint64_t entry) {
+    TRY(l1());
+    l1_[index] = entry;
+    const bool was_clean = dirty_l1_first_ == dirty_l1_end_;
+    dirty_l1_first_ = was_clean ? index : std::min(dirty_l1_first_, index);
+    dirty_l1_end_ = was_clean ? index + 1 : std::max(dirty_l1_end_, index + 1);
+    return {};
+}
+
+void Qcow2::replace_l1(HostOffset at, std::vector<std::uint64_t> entries) {
+    header_.l1_table = at;
+    header_.l1_entries = static_cast<std::uint32_t>(entries.size());
+    l1_ = std::move(entries);
+    l1_loaded_ = true;
+    dirty_l1_first_ = dirty_l1_end_ = 0;
+}
+
+Result<void> Qcow2::write_l1() {
+    if (dirty_l1_first_ == dirty_l1_end_) return {};
+    // whole sectors where the table has them: a torn write can then split no entry
+    Bytes raw((dirty_l1_end_ - dirty_l1_first_) * table_entry_bytes);
+    for (std::uint64_t i = dirty_l1_first_; i < dirty_l1_end_; ++i) {
+        store(std::span(raw).subspan((i - dirty_l1_first_) * table_entry_bytes), be64(l1_[i]));
+    }
+    TRY(storage_->write(header_.l1_table + dirty_l1_first_ * table_entry_bytes, raw));
+    dirty_l1_first_ = dirty_l1_end_ = 0;
+    return {};
+}
+
+Result<void> Qcow2::commit_header() {
+    TRY(barrier());
+    TRY(storage_->write(HostOffset(0), serialize_fields(header_)));
+    return barrier();
+}
+
+// Refcount blocks before the table that points to them, a moved table before the header.
+Result<void> Qcow2::write_refcounts() {
+    TRY(refcounts_.write_blocks());
+    if (!refcounts_.is_table_dirty()) return {};
+    TRY(barrier());
+    TRY(refcounts_.write_table());
+    if (refcounts_.table_offset() == header_.refcount_table) return {};
+    header_.refcount_table = refcounts_.table_offset();
+    header_.refcount_table_clusters = static_cast<std::uint32_t>(refcounts_.table_clusters());
+    TRY(commit_header());
+    for (const ClusterRun& old : refcounts_.take_old_tables()) release_later(old);
+    return {};
+}
+
+Result<void> Qcow2::write_metadata() {
+    TRY(write_refcounts());
+    const bool l1_changed = dirty_l1_first_ != dirty_l1_end_;
+    if (l2_cache_.is_dirty() || l1_changed) {
+        TRY(barrier());
+        TRY(l2_cache_.write_dirty());
+    }
+    if (l1_changed) {
+        TRY(barrier());
+        TRY(write_l1());
+    }
+    return release_pending();
+}
+
+Result<void> Qcow2::release_pending() {
+    if (pending_releases_.empty()) return {};
+    TRY(barrier());
+    std::vector<ClusterRun> freed;
+    for (const ClusterRun& run : std::exchange(pending_releases_, {})) {
+        TRY(refcounts_.subtract(run));
+        for (std::uint64_t cluster = run.first; cluster < run.first + run.count; ++cluster) {
+            const std::uint64_t left = TRY(refcounts_.get(cluster));
+            if (left != 0) continue;
+            // the tail of the compressed clusters may be gone with them
+            if (cluster == compressed_end_ / cluster_bytes()) compressed_end_ = 0;
+            l2_cache_.drop(geometry().offset_of(cluster));
+            if (!freed.empty() && freed.back().first + freed.back().count == cluster) {
+                ++freed.back().count;
+            } else {
+                freed.push_back({cluster, 1});
+            }
+        }
+    }
+    TRY(write_refcounts());
+    for (const ClusterRun& run : freed) {
+        TRY(storage_->discard(HostRange(geometry().offset_of(run.first), run.count * cluster_bytes())));
+    }
+    return {};
+}
+
+Result<void> Qcow2::flush() {
+    if (prepared_) TRY(write_metadata());
+    return barrier();
+}
+
+Result<ClusterRun> Qcow2::allocate_clusters(std::uint64_t count) {
+    const ClusterRun run = TRY(refcounts_.allocate(count));
+    TRY(check_not_metadata(run));
+    return run;
+}
+
+void Qcow2::release_later(ClusterRun run) { pending_releases_.push_back(run); }
+
+// Wrong refcounts can call a cluster free that holds metadata: writing there would destroy the image.
+Result<void> Qcow2::check_not_metadata(ClusterRun run) const {
+    const auto overlaps = [&](HostOffset at, std::uint64_t bytes) {
+        const std::uint64_t first = geometry().cluster_at(at);
+        return bytes != 0 && first < run.first + run.count && run.first < first + geometry().clusters_for(bytes);
+    };
+    const auto refuse = [&](std::string_view what) {
+        return failf(ErrorKind::corrupt,
+                     "{}: cluster at {:#x} counts as free, but is part of the {}; nothing was changed there, run check",
+                     printable(storage_->name()), geometry().offset_of(run.first).bytes, what);
+    };
+    if (run.first == 0) return refuse("image header");
+    if (overlaps(header_.l1_table, header_.l1_entries * table_entry_bytes)) return refuse("active L1 table");
+    if (overlaps(header_.refcount_table, header_.refcount_table_clusters * cluster_bytes())) {
+        return refuse("refcount table");
+    }
+    if (header_.snapshot_count != 0 && overlaps(header_.snapshot_table, 1)) return refuse("snapshot table");
+    for (const std::uint64_t entry : l1_) {
+        const HostOffset at(entry & disk::offset_mask);
+        if (at.bytes != 0 && overlaps(at, 1)) return refuse("active L2 tables");
+    }
+    return {};
+}
+
+Result<void> Qcow2::mark_bitmaps_in_use() {
+    const BitmapDirectory directory = TRY(read_bitmaps(*storage_, header_));
+    for (const Bitmap& bitmap : directory.bitmaps) {
+        if (!bitmap.info.automatic || bitmap.info.in_use) continue;
+        const be32 flags = bitmap.flags | disk::bitmap_in_use;
+        TRY(storage_->write(bitmap.directory_entry + offsetof(disk::BitmapEntry, flags),
+                            std::as_bytes(std::span(&flags, 1))));
+    }
+    return {};
+}
+
+Result<void> Qcow2::prepare_writing() {
+    if (prepared_) return {};
+    if (header_.refcount_table_clusters == 0) {
+        return fail_detailed(ErrorKind::corrupt, "Image does not contain a reference count table",
+                             "refcount_table_clusters 0");
+    }
+    if (header_.is(disk::incompatible_dirty)) {
+        return fail(ErrorKind::unsupported, "The image was not closed cleanly; run check -r all first");
+    }
+    TRY(l1());
+    TRY(refcounts_.load());
+    prepared_ = true;
+    TRY(mark_bitmaps_in_use());
+    constexpr std::uint64_t known = disk::autoclear_bitmaps | disk::autoclear_data_file_raw;
+    if ((header_.autoclear & ~known) != 0) {
+        header_.autoclear &= known;
+        TRY(commit_header());
+    }
+    return {};
+}
+
+Result<void> Qcow2::reload() {
+    header_ = TRY(read_header(*storage_));
+    l2_cache_.drop_all();
+    l1_loaded_ = false;
+    dirty_l1_first_ = dirty_l1_end_ = 0;
+    pending_releases_.clear();
+    compressed_end_ = 0;
+    refcounts_ = Refcounts(*storage_, header_);
+    return refcounts_.load();
+}
+
+}  // namespace qimg::qcow2

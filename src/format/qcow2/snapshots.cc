@@ -1,0 +1,171 @@
+// Parsing, checking and building of the snapshot table.
+// SPDX-License-Identifier: Apache-2.0
+#include "format/qcow2/snapshots.hpp"
+
+#include <algorithm>
+
+#include "base/checked.hpp"
+#include "base/endian.hpp"
+#include "base/text.hpp"
+#include "base/try.hpp"
+
+namespace qimg::qcow2 {
+
+namespace {
+
+constexpr std::uint64_t no_icount = ~0ull;
+
+std::uint64_t entry_bytes(std::uint64_t extra, std::uint64_t id, std::uint64_t name) {
+    return round_up(sizeof(disk::SnapshotEntry) + extra + id + name, 8);
+}
+
+std::uint64_t extra_bytes(const Snapshot& snapshot) {
+    return sizeof(disk::SnapshotExtra) + snapshot.unknown_extra.size();
+}
+
+// Reads `bytes` at `at` and moves on. The whole table is bounded, so that a hostile one ends early.
+class TableReader {
+  public:
+    TableReader(const Storage& storage, HostOffset start) : storage_(storage), start_(start), at_(start) {}
+
+    Result<Bytes> take(std::uint64_t bytes) {
+        if (at_ + bytes - start_ > snapshot_table_bytes_max) {
+            return fail_detailed(ErrorKind::corrupt, "Snapshot table is too large",
+                                 fmt::format("at {:#x}", start_.bytes));
+        }
+        Bytes out(bytes);
+        TRY(storage_.read(at_, out));
+        at_ += bytes;
+        return out;
+    }
+    void align() { at_ = start_ + round_up(at_ - start_, 8); }
+
+  private:
+    const Storage& storage_;
+    HostOffset start_;
+    HostOffset at_;
+};
+
+void parse_extra(std::span<const std::byte> extra, const disk::SnapshotEntry& raw, const Header& header,
+                 Snapshot& snapshot) {
+    snapshot.info.vm_state_bytes = raw.vm_state_bytes;
+    snapshot.info.disk_bytes = header.size;
+    if (extra.size() >= 8) snapshot.info.vm_state_bytes = load<be64>(extra);
+    if (extra.size() >= 16) snapshot.info.disk_bytes = load<be64>(extra.subspan(8));
+    if (extra.size() >= 24) {
+        const std::uint64_t icount = load<be64>(extra.subspan(16));
+        if (icount != no_icount) snapshot.info.icount = icount;
+    }
+    if (extra.size() > sizeof(disk::SnapshotExtra)) {
+        const auto rest = extra.subspan(sizeof(disk::SnapshotExtra));
+        snapshot.unknown_extra.assign(rest.begin(), rest.end());
+    }
+}
+
+Result<Snapshot> read_snapshot(TableReader& reader, const Header& header) {
+    const Bytes head = TRY(reader.take(sizeof(disk::SnapshotEntry)));
+    const auto raw = load<disk::SnapshotEntry>(head);
+    if (raw.extra_data_size > snapshot_extra_bytes_max) {
+        return fail_detailed(ErrorKind::corrupt, "Too much extra metadata in snapshot table entry",
+                             fmt::format("{} bytes", +raw.extra_data_size));
+    }
+    const Bytes extra = TRY(reader.take(raw.extra_data_size));
+    const Bytes id = TRY(reader.take(raw.id_size));
+    const Bytes name = TRY(reader.take(raw.name_size));
+    reader.align();
+
+    Snapshot snapshot;
+    snapshot.l1_table = HostOffset(raw.l1_table_offset);
+    snapshot.l1_entries = raw.l1_size;
+    snapshot.info.id = std::string(text_of(id));
+    snapshot.info.name = std::string(text_of(name));
+    snapshot.info.date_seconds = raw.date_seconds;
+    snapshot.info.date_nanoseconds = raw.date_nanoseconds;
+    snapshot.info.vm_clock_nanoseconds = raw.vm_clock_nanoseconds;
+    parse_extra(extra, raw, header, snapshot);
+    if (snapshot.l1_entries > l1_table_bytes_max / table_entry_bytes) {
+        return fail_detailed(ErrorKind::corrupt, "Snapshot L1 table too large",
+                             fmt::format("snapshot {}, l1_size {}", printable(snapshot.info.id), snapshot.l1_entries));
+    }
+    return snapshot;
+}
+
+}  // namespace
+
+Result<std::vector<Snapshot>> read_snapshots(const Storage& storage, const Header& header) {
+    std::vector<Snapshot> snapshots;
+    if (header.snapshot_count == 0) return snapshots;
+    const std::uint64_t file_bytes = TRY(storage.size());
+    TableReader reader(storage, header.snapshot_table);
+    // an entry has at least its fixed part: more of them than the file can hold need no reading
+    if (header.snapshot_table.bytes > file_bytes ||
+        header.snapshot_count > (file_bytes - header.snapshot_table.bytes) / sizeof(disk::SnapshotEntry) + 1) {
+        return fail_detailed(ErrorKind::corrupt, "Snapshot table offset invalid",
+                             fmt::format("{} snapshots at {:#x}, past the end of the file", header.snapshot_count,
+                                         header.snapshot_table.bytes));
+    }
+    for (std::uint32_t i = 0; i < header.snapshot_count; ++i) {
+        Snapshot snapshot = TRY(read_snapshot(reader, header));
+        snapshots.push_back(std::move(snapshot));
+    }
+    return snapshots;
+}
+
+std::uint64_t snapshot_table_bytes(std::span<const Snapshot> snapshots) {
+    std::uint64_t bytes = 0;
+    for (const Snapshot& snapshot : snapshots) {
+        bytes += entry_bytes(extra_bytes(snapshot), snapshot.info.id.size(), snapshot.info.name.size());
+    }
+    return bytes;
+}
+
+Bytes serialize_snapshots(std::span<const Snapshot> snapshots) {
+    Bytes out;
+    const auto append = [&](std::span<const std::byte> bytes) { out.insert(out.end(), bytes.begin(), bytes.end()); };
+    for (const Snapshot& snapshot : snapshots) {
+        disk::SnapshotEntry raw{};
+        raw.l1_table_offset = snapshot.l1_table.bytes;
+        raw.l1_size = snapshot.l1_entries;
+        raw.id_size = static_cast<std::uint16_t>(snapshot.info.id.size());
+        raw.name_size = static_cast<std::uint16_t>(snapshot.info.name.size());
+        raw.date_seconds = snapshot.info.date_seconds;
+        raw.date_nanoseconds = snapshot.info.date_nanoseconds;
+        raw.vm_clock_nanoseconds = snapshot.info.vm_clock_nanoseconds;
+        // the 64-bit field below is the one that counts; this one is for readers from before it existed
+        const std::uint64_t state = snapshot.info.vm_state_bytes;
+        raw.vm_state_bytes = state > 0xffffffff ? 0 : static_cast<std::uint32_t>(state);
+        raw.extra_data_size = static_cast<std::uint32_t>(extra_bytes(snapshot));
+        const disk::SnapshotExtra extra{state, snapshot.info.disk_bytes, snapshot.info.icount.value_or(no_icount)};
+        append(std::as_bytes(std::span(&raw, 1)));
+        append(std::as_bytes(std::span(&extra, 1)));
+        append(snapshot.unknown_extra);
+        append(bytes_of(snapshot.info.id));
+        append(bytes_of(snapshot.info.name));
+        out.resize(round_up(out.size(), 8));
+    }
+    return out;
+}
+
+Result<std::vector<std::uint64_t>> read_l1_table(const Storage& storage, const Geometry& geometry, HostOffset at,
+                                                 std::uint64_t entries) {
+    if (entries > l1_table_bytes_max / table_entry_bytes) {
+        return failf(ErrorKind::corrupt, "{}: L1 table at {:#x}: {} entries are too many", printable(storage.name()),
+                     at.bytes, entries);
+    }
+    if (!geometry.is_cluster_aligned(at.bytes) || at.bytes >= host_offset_end) {
+        return failf(ErrorKind::corrupt, "{}: L1 table at {:#x}: not aligned to the {}-byte cluster",
+                     printable(storage.name()), at.bytes, geometry.cluster_bytes());
+    }
+    // past the end of the file a table reads as zeroes; its memory must not grow with what a header claims
+    const std::uint64_t file_bytes = TRY(storage.size());
+    const std::uint64_t held = at.bytes < file_bytes ? file_bytes - at.bytes : 0;
+    Bytes raw(std::min(entries * table_entry_bytes, round_up(held, table_entry_bytes)));
+    TRY(storage.read(at, raw));
+    std::vector<std::uint64_t> table(entries, 0);
+    for (std::size_t i = 0; i < raw.size() / table_entry_bytes; ++i) {
+        table[i] = load<be64>(std::span(raw).subspan(i * table_entry_bytes));
+    }
+    return table;
+}
+
+}  // namespace qimg::qcow2
