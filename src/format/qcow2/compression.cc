@@ -1,0 +1,214 @@
+// The codecs of compressed clusters, behind decompress() and Compressor. Speed comes from libdeflate
+// (inflate) and ISA-L (deflate without a level); zlib covers what these two leave out.
+// SPDX-License-Identifier: Apache-2.0
+#include "format/qcow2/compression.hpp"
+
+#include <isa-l/igzip_lib.h>
+#include <libdeflate.h>
+#include <zlib.h>
+#include <zstd.h>
+
+#include <algorithm>
+#include <limits>
+
+#include "base/bytes.hpp"
+#include "base/text.hpp"
+
+namespace qimg::qcow2 {
+
+namespace {
+
+// qcow2 "Compressed Clusters": raw deflate, whose window QEMU's decoder sets to 4 KiB.
+constexpr int window_bits = 12;
+constexpr int raw_deflate = -window_bits;    // zlib's way to say: no header, no checksum
+constexpr int raw_deflate_any_window = -15;  // for reading: other writers may not have kept to 4 KiB
+constexpr int memory_level = 9;              // zlib's best, for a cluster at a time
+constexpr int zstd_default_level = 3;
+constexpr int zstd_highest_level = 19;  // levels above need much memory in the reader, too
+constexpr int zlib_highest_level = 9;
+
+template <auto Free>
+struct FreeWith {
+    template <class T>
+    void operator()(T* handle) const {
+        Free(handle);
+    }
+};
+
+// The pointer that zlib and ISA-L want, for input (which they only read) and output alike.
+unsigned char* raw(std::span<const std::byte> bytes) {
+    return static_cast<unsigned char*>(static_cast<void*>(const_cast<std::byte*>(bytes.data())));
+}
+
+std::unexpected<Error> fail_memory() {
+    return fail(ErrorKind::io, "out of memory for a codec");
+}
+
+// A z_stream that is initialised once and reset for each cluster.
+class Inflater {
+  public:
+    ~Inflater() {
+        if (ready_) ::inflateEnd(&stream_);
+    }
+    // True when `into` is full. The stream need not end there, as in QEMU's decoder.
+    bool run(std::span<const std::byte> data, std::span<std::byte> into) {
+        if (!ready_) ready_ = ::inflateInit2(&stream_, raw_deflate_any_window) == Z_OK;
+        if (!ready_ || ::inflateReset(&stream_) != Z_OK) return false;
+        stream_.next_in = raw(data);
+        stream_.avail_in =
+            static_cast<uInt>(std::min<std::size_t>(data.size(), std::numeric_limits<uInt>::max()));
+        stream_.next_out = raw(into);
+        stream_.avail_out = static_cast<uInt>(into.size());
+        const int status = ::inflate(&stream_, Z_FINISH);
+        return (status == Z_STREAM_END || status == Z_BUF_ERROR) && stream_.avail_out == 0;
+    }
+
+  private:
+    z_stream stream_{};
+    bool ready_ = false;
+};
+
+Result<void> inflate_cluster(std::span<const std::byte> data, std::span<std::byte> into) {
+    using Decompressor = std::unique_ptr<libdeflate_decompressor, FreeWith<libdeflate_free_decompressor>>;
+    thread_local const Decompressor fast(libdeflate_alloc_decompressor());
+    if (!fast) return fail_memory();
+    std::size_t consumed = 0;
+    const auto status = libdeflate_deflate_decompress_ex(fast.get(), data.data(), data.size(), into.data(),
+                                                         into.size(), &consumed, nullptr);
+    if (status == LIBDEFLATE_SUCCESS) return {};
+    // libdeflate wants streams that end exactly at the cluster's end; the format only wants a full cluster
+    thread_local Inflater patient;
+    if (status != LIBDEFLATE_SHORT_OUTPUT && patient.run(data, into)) return {};
+    return fail(ErrorKind::corrupt, "compressed data is damaged");
+}
+
+// The stream may be one frame, several, or one without its end; only the cluster must be full.
+Result<void> unzstd_cluster(std::span<const std::byte> data, std::span<std::byte> into) {
+    thread_local const std::unique_ptr<ZSTD_DCtx, FreeWith<ZSTD_freeDCtx>> context(ZSTD_createDCtx());
+    if (!context) return fail_memory();
+    ZSTD_DCtx_reset(context.get(), ZSTD_reset_session_only);
+    ZSTD_inBuffer in{data.data(), data.size(), 0};
+    ZSTD_outBuffer out{into.data(), into.size(), 0};
+    while (out.pos < out.size) {
+        const std::size_t before = in.pos + out.pos;
+        const std::size_t status = ZSTD_decompressStream(context.get(), &out, &in);
+        if (ZSTD_isError(status))
+            return failf(ErrorKind::corrupt, "compressed data is damaged: {}", ZSTD_getErrorName(status));
+        if (in.pos + out.pos == before) return fail(ErrorKind::corrupt, "compressed data ends too early");
+    }
+    return {};
+}
+
+// Room for what would still be smaller than the cluster.
+std::span<std::byte> room_below(Bytes& buffer, std::size_t cluster_bytes) {
+    if (cluster_bytes == 0) return {};
+    buffer.resize(cluster_bytes);
+    return std::span(buffer).first(cluster_bytes - 1);
+}
+
+class IsalCompressor final : public Compressor {
+  public:
+    IsalCompressor() : stream_(std::make_unique<isal_zstream>()), level_buffer_(ISAL_DEF_LVL1_DEFAULT) {
+        ::isal_deflate_init(stream_.get());
+    }
+
+    std::optional<std::span<const std::byte>> compress(std::span<const std::byte> cluster) override {
+        const auto room = room_below(buffer_, cluster.size());
+        ::isal_deflate_reset(stream_.get());
+        stream_->level = 1;
+        stream_->level_buf = raw(level_buffer_);
+        stream_->level_buf_size = static_cast<std::uint32_t>(level_buffer_.size());
+        stream_->hist_bits = window_bits;
+        stream_->gzip_flag = IGZIP_DEFLATE;
+        stream_->end_of_stream = 1;
+        stream_->flush = NO_FLUSH;
+        stream_->next_in = raw(cluster);
+        stream_->avail_in = static_cast<std::uint32_t>(cluster.size());
+        stream_->next_out = raw(room);
+        stream_->avail_out = static_cast<std::uint32_t>(room.size());
+        if (::isal_deflate(stream_.get()) != COMP_OK || stream_->internal_state.state != ZSTATE_END)
+            return std::nullopt;
+        return room.first(stream_->total_out);
+    }
+
+  private:
+    std::unique_ptr<isal_zstream> stream_;
+    Bytes level_buffer_;
+    Bytes buffer_;
+};
+
+class ZlibCompressor final : public Compressor {
+  public:
+    ~ZlibCompressor() override { ::deflateEnd(&stream_); }
+
+    bool start(int level) {
+        return ::deflateInit2(&stream_, level, Z_DEFLATED, raw_deflate, memory_level, Z_DEFAULT_STRATEGY) ==
+               Z_OK;
+    }
+
+    std::optional<std::span<const std::byte>> compress(std::span<const std::byte> cluster) override {
+        const auto room = room_below(buffer_, cluster.size());
+        if (::deflateReset(&stream_) != Z_OK) return std::nullopt;
+        stream_.next_in = raw(cluster);
+        stream_.avail_in = static_cast<uInt>(cluster.size());
+        stream_.next_out = raw(room);
+        stream_.avail_out = static_cast<uInt>(room.size());
+        if (::deflate(&stream_, Z_FINISH) != Z_STREAM_END) return std::nullopt;
+        return room.first(stream_.total_out);
+    }
+
+  private:
+    z_stream stream_{};
+    Bytes buffer_;
+};
+
+using ZstdContext = std::unique_ptr<ZSTD_CCtx, FreeWith<ZSTD_freeCCtx>>;
+
+class ZstdCompressor final : public Compressor {
+  public:
+    explicit ZstdCompressor(ZstdContext context) : context_(std::move(context)) {}
+
+    std::optional<std::span<const std::byte>> compress(std::span<const std::byte> cluster) override {
+        const auto room = room_below(buffer_, cluster.size());
+        const std::size_t size =
+            ZSTD_compress2(context_.get(), room.data(), room.size(), cluster.data(), cluster.size());
+        if (ZSTD_isError(size)) return std::nullopt;
+        return room.first(size);
+    }
+
+  private:
+    ZstdContext context_;
+    Bytes buffer_;
+};
+
+Result<std::unique_ptr<Compressor>> make_zlib(std::optional<int> level) {
+    if (!level) return std::make_unique<IsalCompressor>();
+    auto compressor = std::make_unique<ZlibCompressor>();
+    if (!compressor->start(*level)) return fail_memory();
+    return compressor;
+}
+
+Result<std::unique_ptr<Compressor>> make_zstd(int level) {
+    ZstdContext context(ZSTD_createCCtx());
+    if (!context || ZSTD_isError(ZSTD_CCtx_setParameter(context.get(), ZSTD_c_compressionLevel, level))) {
+        return fail_memory();
+    }
+    return std::make_unique<ZstdCompressor>(std::move(context));
+}
+
+}  // namespace
+
+Result<void> decompress(Codec codec, std::span<const std::byte> data, std::span<std::byte> into) {
+    return codec == Codec::zlib ? inflate_cluster(data, into) : unzstd_cluster(data, into);
+}
+
+Result<std::unique_ptr<Compressor>> make_compressor(Codec codec, std::optional<int> level) {
+    const int highest = codec == Codec::zlib ? zlib_highest_level : zstd_highest_level;
+    if (level && (*level < 1 || *level > highest)) {
+        return failf(ErrorKind::invalid_argument, "compression level {} is not between 1 and {}", *level,
+                     highest);
+    }
+    return codec == Codec::zlib ? make_zlib(level) : make_zstd(level.value_or(zstd_default_level));
+}
+
+}  // namespace qimg::qcow2
