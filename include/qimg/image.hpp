@@ -98,6 +98,7 @@ class Image {
   private:
     Result<void> check_range(GuestRange range) const;
     Result<void> write_reserved(GuestOffset at, std::span<const std::byte> from);
+    Result<void> write_literal_zeroes(GuestRange range);
     Result<void> fill_from_chain(GuestRange part, HostOffset to);
 
     std::string path_;

@@ -1,0 +1,198 @@
+// Guest reads and writes over a format and its backing chain.
+// SPDX-License-Identifier: Apache-2.0
+#include "qimg/image.hpp"
+
+#include <algorithm>
+
+#include "base/bytes.hpp"
+#include "base/text.hpp"
+#include "base/try.hpp"
+#include "format/format.hpp"
+
+namespace qimg {
+
+namespace {
+
+// The most that is buffered when old content is copied or zeroes are written.
+constexpr std::uint64_t copy_bytes_max = 2 * MiB;
+
+std::span<std::byte> part_of(std::span<std::byte> whole, GuestOffset start, GuestRange part) {
+    return whole.subspan(part.start - start, part.length);
+}
+
+// Reads a range that may go past the end of the image: zeroes there.
+Result<void> read_padded(const Image& image, GuestRange range, std::span<std::byte> into) {
+    const GuestRange inside = intersection(range, GuestRange(GuestOffset(0), image.size()));
+    if (!inside.empty()) TRY(image.read(inside.start, into.first(inside.length)));
+    std::fill(into.begin() + static_cast<std::ptrdiff_t>(inside.length), into.end(), std::byte{0});
+    return {};
+}
+
+}  // namespace
+
+Image::Image(std::string path, std::unique_ptr<Format> format, std::unique_ptr<Image> backing)
+    : path_(std::move(path)), format_(std::move(format)), backing_(std::move(backing)) {}
+
+Image::~Image() = default;
+
+std::uint64_t Image::size() const { return format_->size(); }
+
+Result<void> Image::check_range(GuestRange range) const {
+    if (range.start.bytes <= size() && range.length <= size() - range.start.bytes) return {};
+    return failf(ErrorKind::invalid_argument, "{}: {} bytes at {:#x} go past the end of the {}-byte disk",
+                 printable(path_), range.length, range.start.bytes, size());
+}
+
+Result<void> Image::read(GuestOffset start, std::span<std::byte> into) const {
+    TRY(check_range(GuestRange(start, into.size())));
+    const GuestOffset end = start + into.size();
+    for (GuestOffset at = start; at < end;) {
+        const Mapping mapping = TRY(format_->map(GuestRange::between(at, end)));
+        const auto part = part_of(into, start, mapping.range);
+        switch (mapping.kind) {
+            case MappingKind::data:
+                TRY(format_->data_storage().read(*mapping.host, part));
+                break;
+            case MappingKind::compressed:
+                TRY(format_->read_compressed(mapping, 0, part));
+                break;
+            case MappingKind::unallocated:
+                if (backing_) {
+                    TRY(read_padded(*backing_, mapping.range, part));
+                    break;
+                }
+                [[fallthrough]];
+            case MappingKind::zeroes:
+                std::fill(part.begin(), part.end(), std::byte{0});
+                break;
+        }
+        at = mapping.range.end();
+    }
+    return {};
+}
+
+Result<void> Image::write(GuestOffset start, std::span<const std::byte> from) {
+    TRY(check_range(GuestRange(start, from.size())));
+    if (from.empty()) return {};
+    TRY(format_->prepare_writing());
+    const GuestOffset end = start + from.size();
+    for (GuestOffset at = start; at < end;) {
+        const Mapping mapping = TRY(format_->map(GuestRange::between(at, end)));
+        const auto part = from.subspan(at - start, mapping.range.length);
+        if (mapping.in_place) {
+            TRY(format_->data_storage().write(*mapping.host, part));
+        } else {
+            TRY(write_reserved(at, part));
+        }
+        at = mapping.range.end();
+    }
+    return {};
+}
+
+// Into reserved space, with the old content around it where the space is larger than what is written.
+Result<void> Image::write_reserved(GuestOffset start, std::span<const std::byte> from) {
+    const GuestOffset end = start + from.size();
+    for (GuestOffset at = start; at < end;) {
+        const Reservation reservation = TRY(format_->reserve(GuestRange::between(at, end)));
+        const GuestRange cover = reservation.cover;
+        const GuestRange data = intersection(cover, GuestRange::between(at, end));
+        const auto fill_and_write = [&]() -> Result<void> {
+            TRY(fill_from_chain(GuestRange::between(cover.start, data.start), reservation.host));
+            TRY(format_->data_storage().write(reservation.host + (data.start - cover.start),
+                                              from.subspan(data.start - start, data.length)));
+            return fill_from_chain(GuestRange::between(data.end(), cover.end()),
+                                   reservation.host + (data.end() - cover.start));
+        };
+        if (Result<void> written = fill_and_write(); !written) {
+            format_->cancel(reservation);
+            return written;
+        }
+        TRY(format_->publish(reservation));
+        at = data.end();
+    }
+    return {};
+}
+
+// Copies what guests see in `part` to new space.
+Result<void> Image::fill_from_chain(GuestRange part, HostOffset to) {
+    if (part.empty()) return {};
+    Bytes buffer(std::min(part.length, copy_bytes_max));
+    for (std::uint64_t done = 0; done < part.length; done += buffer.size()) {
+        const auto step = std::span(buffer).first(std::min<std::uint64_t>(buffer.size(), part.length - done));
+        TRY(read_padded(*this, GuestRange(part.start + done, step.size()), step));
+        TRY(format_->data_storage().write(to + done, step));
+    }
+    return {};
+}
+
+Result<void> Image::write_zeroes(GuestRange range, bool keep_space) {
+    TRY(check_range(range));
+    if (range.empty()) return {};
+    TRY(format_->prepare_writing());
+    const std::uint64_t unit = format_->subcluster_bytes();
+    GuestRange inner = GuestRange::between(GuestOffset(round_up(range.start.bytes, unit)),
+                                           GuestOffset(round_down(range.end().bytes, unit)));
+    // the last unit may be cut short by the end of the disk
+    if (range.end().bytes == size() && !inner.empty()) inner = GuestRange::between(inner.start, range.end());
+    if (inner.empty()) return write_literal_zeroes(range);
+    TRY(write_literal_zeroes(GuestRange::between(range.start, inner.start)));
+    TRY(write_literal_zeroes(GuestRange::between(inner.end(), range.end())));
+    const bool done = TRY(format_->zero(inner, keep_space));
+    if (done) return {};
+    return write_literal_zeroes(inner);
+}
+
+// Only where the range does not read as zeroes already.
+Result<void> Image::write_literal_zeroes(GuestRange range) {
+    const Bytes zeroes(std::min(range.length, copy_bytes_max));
+    for (GuestOffset at = range.start; at < range.end();) {
+        const Extent run = TRY(extent(GuestRange::between(at, range.end())));
+        const bool is_zero_already = run.kind == ExtentKind::zeroes || run.kind == ExtentKind::unallocated;
+        const std::uint64_t step = is_zero_already ? run.range.length : std::min<std::uint64_t>(run.range.length, zeroes.size());
+        if (!is_zero_already) TRY(write(at, std::span(zeroes).first(step)));
+        at += step;
+    }
+    return {};
+}
+
+Result<void> Image::discard(GuestRange range) {
+    TRY(check_range(range));
+    const std::uint64_t unit = format_->cluster_bytes();
+    const GuestOffset start(round_up(range.start.bytes, unit));
+    const GuestOffset end = range.end().bytes == size() ? range.end() : GuestOffset(round_down(range.end().bytes, unit));
+    if (end <= start) return {};
+    return format_->discard(GuestRange::between(start, end));
+}
+
+Result<void> Image::flush() { return format_->flush(); }
+
+Result<Extent> Image::extent(GuestRange range) const {
+    TRY(check_range(range));
+    const Mapping mapping = TRY(format_->map(range));
+    Extent extent{mapping.range, ExtentKind::data, 0, mapping.host, mapping.compressed_bytes};
+    switch (mapping.kind) {
+        case MappingKind::data:
+            return extent;
+        case MappingKind::compressed:
+            extent.kind = ExtentKind::compressed;
+            return extent;
+        case MappingKind::zeroes:
+            extent.kind = ExtentKind::zeroes;
+            return extent;
+        case MappingKind::unallocated:
+            break;
+    }
+    extent.kind = ExtentKind::unallocated;
+    if (!backing_) return extent;
+    const GuestRange below = intersection(mapping.range, GuestRange(GuestOffset(0), backing_->size()));
+    if (below.empty()) {
+        // past the end of the backing image: this image makes it read as zeroes
+        extent.kind = ExtentKind::zeroes;
+        return extent;
+    }
+    Extent found = TRY(backing_->extent(below));
+    ++found.depth;
+    return found;
+}
+
+}  // namespace qimg
