@@ -85,6 +85,12 @@ class NewFile : public Storage {
 // commit() only flushes. Errors: in_use when an older file there is locked by another process.
 Result<std::unique_ptr<NewFile>> create_file(const std::string& path);
 
+// A view of a storage that must outlive it, for what wants to own one.
+std::unique_ptr<Storage> borrow_storage(Storage& owner);
+
+// Writes zeroes byte for byte, so that the range has space of its own (preallocation=full).
+Result<void> write_plain_zeroes(Storage& storage, HostRange range);
+
 // A storage in memory, for tests and for building small images before they are written.
 std::unique_ptr<Storage> memory_storage(std::string name = "memory");
 

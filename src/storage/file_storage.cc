@@ -98,13 +98,7 @@ Result<void> FileStorage<Base>::write_zeroes(HostRange range) {
     const int punched = fallocate_retrying(fd_.get(), FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, range);
     if (punched == 0) return {};
     if (!is_unsupported(punched)) return fail_errno(punched, name_, "write zeroes");
-    const Bytes zeroes(std::min<std::uint64_t>(range.length, MiB));
-    while (!range.empty()) {
-        const std::size_t step = std::min<std::uint64_t>(range.length, zeroes.size());
-        TRY(write(range.start, std::span(zeroes).first(step)));
-        range = HostRange::between(range.start + step, range.end());
-    }
-    return {};
+    return write_plain_zeroes(*this, range);
 }
 
 template <class Base>
@@ -176,6 +170,16 @@ Result<std::uint64_t> FileStorage<Base>::allocated_bytes() const {
 
 template class FileStorage<Storage>;
 template class FileStorage<NewFile>;
+
+Result<void> write_plain_zeroes(Storage& storage, HostRange range) {
+    const Bytes zeroes(std::min<std::uint64_t>(range.length, MiB));
+    while (!range.empty()) {
+        const std::size_t step = std::min<std::uint64_t>(range.length, zeroes.size());
+        TRY(storage.write(range.start, std::span(zeroes).first(step)));
+        range = HostRange::between(range.start + step, range.end());
+    }
+    return {};
+}
 
 Result<std::unique_ptr<Storage>> open_file(const std::string& path, const FileOptions& options) {
     const int mode = options.access == Access::read_write ? O_RDWR : O_RDONLY;

@@ -57,6 +57,7 @@ Result<void> Qcow2::write_l1() {
 Result<void> Qcow2::commit_header() {
     TRY(barrier());
     TRY(storage_->write(HostOffset(0), serialize_fields(header_)));
+    committed_ = header_;
     return barrier();
 }
 
@@ -69,7 +70,12 @@ Result<void> Qcow2::write_refcounts() {
     if (refcounts_.table_offset() == header_.refcount_table) return {};
     header_.refcount_table = refcounts_.table_offset();
     header_.refcount_table_clusters = static_cast<std::uint32_t>(refcounts_.table_clusters());
-    TRY(commit_header());
+    // only this: other changes in memory may not be ready yet
+    committed_.refcount_table = header_.refcount_table;
+    committed_.refcount_table_clusters = header_.refcount_table_clusters;
+    TRY(barrier());
+    TRY(storage_->write(HostOffset(0), serialize_fields(committed_)));
+    TRY(barrier());
     for (const ClusterRun& old : refcounts_.take_old_tables()) release_later(old);
     return {};
 }
@@ -185,6 +191,7 @@ Result<void> Qcow2::prepare_writing() {
 
 Result<void> Qcow2::reload() {
     header_ = TRY(read_header(*storage_));
+    committed_ = header_;
     l2_cache_.drop_all();
     l1_loaded_ = false;
     dirty_l1_first_ = dirty_l1_end_ = 0;

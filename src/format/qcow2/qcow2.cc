@@ -82,6 +82,7 @@ bool continues(const Mapping& mapping, const Piece& piece) {
 Qcow2::Qcow2(std::unique_ptr<Storage> storage, Header header, const Qcow2Options& options)
     : storage_(std::move(storage)),
       header_(std::move(header)),
+      committed_(header_),
       options_(options),
       l2_cache_(*storage_, header_.geometry),
       refcounts_(*storage_, header_) {}

@@ -82,8 +82,11 @@ class Qcow2 final : public Format {
     const L2Cache& l2_cache() const { return l2_cache_; }
     L2Cache& l2_cache() { return l2_cache_; }
 
-    // The fixed header fields to the file, after everything that they point to is on stable storage.
+    // The fixed header fields to the file, after everything that they point to is on stable storage. Until
+    // then changes to header() stay in memory.
     Result<void> commit_header();
+    // The L2 table for `at`, made when there is none and copied when a snapshot shares it.
+    Result<WritableTable> writable_table(GuestOffset at);
     // New host clusters in one run. Errors: corrupt when the refcounts call a cluster free that holds metadata.
     Result<ClusterRun> allocate_clusters(std::uint64_t count);
     // These clusters lose a reference once nothing on stable storage points to them any more.
@@ -100,7 +103,6 @@ class Qcow2 final : public Format {
 
     Result<void> check_l2_offset(std::uint64_t l1_index, std::uint64_t entry) const;
     Result<Mapping> map_table(const L2Table& table, GuestRange range, HostOffset table_at) const;
-    Result<WritableTable> writable_table(GuestOffset at);
     Result<Reservation> reserve_in_place(const L2Table& table, GuestRange range) const;
     Result<Reservation> reserve_fresh(const L2Table& table, GuestRange range);
     bool is_own(const L2Entry& entry) const;
@@ -116,6 +118,7 @@ class Qcow2 final : public Format {
     std::unique_ptr<Storage> storage_;
     std::unique_ptr<Storage> data_file_;
     Header header_;
+    Header committed_;  // as it is in the file
     Qcow2Options options_;
     bool prepared_ = false;
 

@@ -76,6 +76,8 @@ void Refcounts::start_empty(HostOffset at, std::uint64_t clusters) {
     blocks_.resize(table_.size());
     dirty_table_first_ = 0;
     dirty_table_end_ = table_.size();
+    // whoever lays out the file claims what is in front; the search must not take it for a block before that
+    search_start_ = geometry_.cluster_at(at) + clusters;
 }
 
 Result<Refcounts::Block*> Refcounts::read_block(std::uint64_t index) {

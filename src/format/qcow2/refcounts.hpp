@@ -52,6 +52,8 @@ class Refcounts {
     // Takes a run that is known to be free.
     Result<void> claim(ClusterRun run);
 
+    // Where the next search for free clusters begins: no cluster below it is free.
+    std::uint64_t search_start() const { return search_start_; }
     // The highest cluster with a refcount above 0, plus 1.
     Result<std::uint64_t> end_of_used_clusters();
 

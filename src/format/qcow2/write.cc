@@ -29,7 +29,6 @@ bool holds_data(const L2Entry& entry) {
 // A host cluster that only this entry refers to: what lies in it may be overwritten.
 bool Qcow2::is_own(const L2Entry& entry) const { return entry.has_host() && entry.is_copied(); }
 
-// The L2 table for `at`, with refcount 1: made when there is none, copied when a snapshot shares it.
 Result<WritableTable> Qcow2::writable_table(GuestOffset at) {
     const std::uint64_t index = geometry().l1_index(at);
     const auto l1_table = TRY(l1());

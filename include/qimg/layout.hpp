@@ -1,0 +1,29 @@
+// What a new image file looks like.
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+
+#include "qimg/units.hpp"
+
+namespace qimg {
+
+enum class Preallocation { off, metadata, falloc, full };
+
+// What a new qcow2 file looks like; the defaults are qemu-img's.
+struct Qcow2Layout {
+    unsigned version = 3;
+    std::uint64_t cluster_bytes = 64 * KiB;  // a power of two, 512 to 2 MiB
+    unsigned refcount_bits = 16;             // a power of two, 1 to 64; version 2 has 16
+    bool lazy_refcounts = false;
+    bool extended_l2 = false;
+    std::string compression_type = "zlib";  // or "zstd"
+    std::optional<std::string> data_file;
+    bool data_file_raw = false;
+    std::optional<std::string> backing_file;  // written as it is
+    std::optional<std::string> backing_format;
+};
+
+}  // namespace qimg

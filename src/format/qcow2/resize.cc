@@ -1,0 +1,110 @@
+// Growing: a longer L1 table first, the header last. Shrinking: the header first, then the space.
+// SPDX-License-Identifier: Apache-2.0
+#include "format/qcow2/resize.hpp"
+
+#include <algorithm>
+
+#include "base/endian.hpp"
+#include "base/text.hpp"
+#include "base/try.hpp"
+#include "format/qcow2/reference_walk.hpp"
+
+namespace qimg::qcow2 {
+
+namespace {
+
+Result<void> check_can_resize(const Qcow2& image) {
+    const Header& header = image.header();
+    if (header.version < 3 && header.snapshot_count != 0) {
+        return fail(ErrorKind::unsupported, "Can't resize a v2 image which has snapshots");
+    }
+    if ((header.autoclear & disk::autoclear_bitmaps) != 0) {
+        return fail(ErrorKind::unsupported, "Can't resize an image which has persistent bitmaps; remove them first");
+    }
+    return {};
+}
+
+ClusterRun l1_clusters(const Qcow2& image) {
+    const std::uint64_t bytes = image.header().l1_entries * table_entry_bytes;
+    return {image.geometry().cluster_at(image.header().l1_table), image.geometry().clusters_for(bytes)};
+}
+
+// A longer table in a new place, known only in memory so far. Returns the old one's clusters.
+Result<ClusterRun> move_l1(Qcow2& image, std::uint64_t entries) {
+    const auto old = TRY(image.l1());
+    const ClusterRun old_clusters = l1_clusters(image);
+    std::vector<std::uint64_t> table(old.begin(), old.end());
+    table.resize(entries, 0);
+    Bytes raw(entries * table_entry_bytes);
+    for (std::size_t i = 0; i < table.size(); ++i) {
+        store(std::span(raw).subspan(i * table_entry_bytes), be64(table[i]));
+    }
+    const ClusterRun place = TRY(image.allocate_clusters(image.geometry().clusters_for(raw.size())));
+    TRY(image.storage().write(image.geometry().offset_of(place.first), raw));
+    image.replace_l1(image.geometry().offset_of(place.first), std::move(table));
+    return old_clusters;
+}
+
+// The entries of one L2 table from `first` on, and what they refer to.
+Result<void> cut_table(Qcow2& image, std::uint64_t l1_index, std::uint64_t first) {
+    const GuestOffset start(l1_index * image.geometry().l2_reach_bytes() + first * image.cluster_bytes());
+    const WritableTable place = TRY(image.writable_table(start));
+    for (std::uint64_t i = first; i < image.geometry().l2_entries(); ++i) {
+        const L2Entry old = place.table->get(i);
+        if (old == L2Entry{}) continue;
+        image.l2_cache().set_entry(place.at, place.table, i, L2Entry{});
+        image.release_entry(old);
+    }
+    return {};
+}
+
+}  // namespace
+
+Result<void> grow(Qcow2& image, std::uint64_t bytes, const std::function<Result<void>()>& fill) {
+    TRY(check_can_resize(image));
+    const std::uint64_t entries = image.geometry().l1_entries_for(bytes);
+    if (bytes > 1ull << 62 || entries * table_entry_bytes > l1_table_bytes_max) {
+        return fail(ErrorKind::no_space, "The image size is too large (try using a larger cluster size)");
+    }
+    TRY(image.prepare_writing());
+    TRY(image.flush());
+    ClusterRun old_l1;
+    if (entries > image.header().l1_entries) old_l1 = TRY(move_l1(image, entries));
+    image.header().size = bytes;
+    TRY(fill());
+    TRY(image.flush());
+    if (image.header().has_data_file()) {
+        const std::uint64_t held = TRY(image.data_storage().size());
+        if (held < bytes) TRY(image.data_storage().resize(bytes));
+    }
+    TRY(image.commit_header());
+    if (old_l1.count != 0) image.release_later(old_l1);
+    return image.flush();
+}
+
+Result<void> shrink(Qcow2& image, std::uint64_t bytes) {
+    TRY(check_can_resize(image));
+    TRY(image.prepare_writing());
+    TRY(image.flush());
+    image.header().size = bytes;
+    TRY(image.commit_header());
+
+    const Geometry& geometry = image.geometry();
+    const std::uint64_t kept_clusters = geometry.clusters_for(bytes);
+    std::uint64_t index = kept_clusters / geometry.l2_entries();
+    const auto l1 = TRY(image.l1());
+    const std::uint64_t kept_in_last = kept_clusters % geometry.l2_entries();
+    if (kept_in_last != 0) {
+        if ((l1[index] & disk::offset_mask) != 0) TRY(cut_table(image, index, kept_in_last));
+        ++index;
+    }
+    TRY(change_references(image, l1.subspan(std::min<std::size_t>(index, l1.size())), ReferenceChange::release));
+    for (; index < l1.size(); ++index) {
+        if (l1[index] != 0) TRY(image.set_l1_entry(index, 0));
+    }
+    TRY(image.flush());
+    if (image.header().data_file_raw()) return image.data_storage().resize(bytes);
+    return {};
+}
+
+}  // namespace qimg::qcow2

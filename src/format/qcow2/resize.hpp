@@ -1,0 +1,22 @@
+// Changing the virtual size of a qcow2 image.
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstdint>
+#include <functional>
+
+#include "format/qcow2/qcow2.hpp"
+#include "qimg/error.hpp"
+
+namespace qimg::qcow2 {
+
+// Makes the disk longer. `fill` runs when guests' addresses up to `bytes` can be written, but before the new
+// size is in the file: what it writes (zeroes over a longer backing file, preallocation) is there from the
+// first moment that the new size is. Errors: unsupported for version 2 with snapshots and for images with
+// bitmaps; no_space past the largest L1 table.
+Result<void> grow(Qcow2& image, std::uint64_t bytes, const std::function<Result<void>()>& fill);
+
+// Makes the disk shorter and frees what lies behind its new end.
+Result<void> shrink(Qcow2& image, std::uint64_t bytes);
+
+}  // namespace qimg::qcow2

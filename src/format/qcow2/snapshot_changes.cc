@@ -1,0 +1,171 @@
+// Internal snapshots: sharing tables, switching tables, giving shares back.
+// SPDX-License-Identifier: Apache-2.0
+#include "format/qcow2/snapshot_changes.hpp"
+
+#include <algorithm>
+#include <charconv>
+
+#include "base/endian.hpp"
+#include "base/text.hpp"
+#include "base/try.hpp"
+#include "format/qcow2/reference_walk.hpp"
+
+namespace qimg::qcow2 {
+
+namespace {
+
+Result<void> check_supported(const Qcow2& image) {
+    if (!image.header().has_data_file()) return {};
+    return fail(ErrorKind::unsupported, "Internal snapshots are not possible with an external data file");
+}
+
+std::uint64_t number_of(const std::string& id) {
+    std::uint64_t number = 0;
+    std::from_chars(id.data(), id.data() + id.size(), number);
+    return number;
+}
+
+std::string next_id(const std::vector<Snapshot>& snapshots) {
+    std::uint64_t highest = 0;
+    for (const Snapshot& snapshot : snapshots) highest = std::max(highest, number_of(snapshot.info.id));
+    return fmt::format("{}", highest + 1);
+}
+
+auto find_in(std::vector<Snapshot>& snapshots, const std::string& name_or_id) {
+    const auto by_id = std::find_if(snapshots.begin(), snapshots.end(),
+                                    [&](const Snapshot& s) { return s.info.id == name_or_id; });
+    if (by_id != snapshots.end()) return by_id;
+    return std::find_if(snapshots.begin(), snapshots.end(),
+                        [&](const Snapshot& s) { return s.info.name == name_or_id; });
+}
+
+std::unexpected<Error> not_found(const std::string& name_or_id) {
+    return failf(ErrorKind::not_found, "Can't find snapshot '{}'", printable(name_or_id));
+}
+
+ClusterRun clusters_of(const Geometry& geometry, HostOffset at, std::uint64_t bytes) {
+    return {geometry.cluster_at(at), geometry.clusters_for(bytes)};
+}
+
+// Writes an L1 table to new clusters. The copied flags mean nothing outside the active table.
+Result<HostOffset> write_l1_table(Qcow2& image, std::span<const std::uint64_t> entries) {
+    Bytes raw(std::max<std::size_t>(entries.size(), 1) * table_entry_bytes);
+    for (std::size_t i = 0; i < entries.size(); ++i) {
+        store(std::span(raw).subspan(i * table_entry_bytes), be64(entries[i] & ~disk::flag_copied));
+    }
+    const ClusterRun place = TRY(image.allocate_clusters(image.geometry().clusters_for(raw.size())));
+    const HostOffset at = image.geometry().offset_of(place.first);
+    TRY(image.storage().write(at, raw));
+    return at;
+}
+
+// A new snapshot table in new clusters, known to the header in memory only.
+Result<void> replace_table(Qcow2& image, const std::vector<Snapshot>& snapshots) {
+    image.header().snapshot_count = static_cast<std::uint32_t>(snapshots.size());
+    image.header().snapshot_table = HostOffset(0);
+    if (snapshots.empty()) return {};
+    const Bytes raw = serialize_snapshots(snapshots);
+    if (raw.size() > snapshot_table_bytes_max || snapshots.size() > snapshots_max) {
+        return fail(ErrorKind::no_space, "The snapshot table would become too large");
+    }
+    const ClusterRun place = TRY(image.allocate_clusters(image.geometry().clusters_for(raw.size())));
+    image.header().snapshot_table = image.geometry().offset_of(place.first);
+    return image.storage().write(image.header().snapshot_table, raw);
+}
+
+}  // namespace
+
+Result<Snapshot> find_snapshot(const Qcow2& image, const std::string& name_or_id) {
+    std::vector<Snapshot> snapshots = TRY(read_snapshots(image.storage(), image.header()));
+    const auto found = find_in(snapshots, name_or_id);
+    if (found == snapshots.end()) return not_found(name_or_id);
+    return std::move(*found);
+}
+
+Result<void> create_snapshot(Qcow2& image, const std::string& name, SnapshotTime time) {
+    TRY(check_supported(image));
+    std::vector<Snapshot> snapshots = TRY(read_snapshots(image.storage(), image.header()));
+    const ClusterRun old_table =
+        clusters_of(image.geometry(), image.header().snapshot_table, snapshot_table_bytes(snapshots));
+    TRY(image.prepare_writing());
+    TRY(image.flush());
+
+    Snapshot taken;
+    taken.info.id = next_id(snapshots);
+    taken.info.name = name;
+    taken.info.date_seconds = time.seconds;
+    taken.info.date_nanoseconds = time.nanoseconds;
+    taken.info.disk_bytes = image.size();
+    const auto l1 = TRY(image.l1());
+    taken.l1_entries = static_cast<std::uint32_t>(l1.size());
+    taken.l1_table = TRY(write_l1_table(image, l1));
+    snapshots.push_back(std::move(taken));
+
+    TRY(change_references(image, l1, ReferenceChange::add));
+    TRY(update_copied_flags(image, CopiedFlags::clear));
+    TRY(replace_table(image, snapshots));
+    TRY(image.flush());
+    TRY(image.commit_header());
+    if (snapshots.size() > 1) image.release_later(old_table);
+    return image.flush();
+}
+
+Result<void> apply_snapshot(Qcow2& image, const std::string& name_or_id) {
+    TRY(check_supported(image));
+    const Snapshot snapshot = TRY(find_snapshot(image, name_or_id));
+    if (snapshot.info.disk_bytes != image.size() && image.header().version < 3) {
+        return fail(ErrorKind::unsupported, "Snapshot has another disk size, which version 2 images cannot change to");
+    }
+    const Geometry& geometry = image.geometry();
+    std::vector<std::uint64_t> entries =
+        TRY(read_l1_table(image.storage(), geometry, snapshot.l1_table, snapshot.l1_entries));
+    entries.resize(std::max<std::uint64_t>(entries.size(), geometry.l1_entries_for(snapshot.info.disk_bytes)), 0);
+    TRY(image.prepare_writing());
+    TRY(image.flush());
+
+    const auto active = TRY(image.l1());
+    const std::vector<std::uint64_t> old_entries(active.begin(), active.end());
+    const ClusterRun old_l1 =
+        clusters_of(geometry, image.header().l1_table, image.header().l1_entries * table_entry_bytes);
+    TRY(change_references(image, entries, ReferenceChange::add));
+    const HostOffset place = TRY(write_l1_table(image, entries));
+    for (std::uint64_t& entry : entries) entry &= ~disk::flag_copied;
+    image.replace_l1(place, std::move(entries));
+    image.header().size = snapshot.info.disk_bytes;
+    TRY(update_copied_flags(image, CopiedFlags::clear));
+    TRY(image.flush());
+    TRY(image.commit_header());
+
+    TRY(change_references(image, old_entries, ReferenceChange::release));
+    image.release_later(old_l1);
+    return image.flush();
+}
+
+Result<void> delete_snapshot(Qcow2& image, const std::string& name_or_id) {
+    TRY(check_supported(image));
+    std::vector<Snapshot> snapshots = TRY(read_snapshots(image.storage(), image.header()));
+    const auto found = find_in(snapshots, name_or_id);
+    if (found == snapshots.end()) return not_found(name_or_id);
+    const Snapshot gone = *found;
+    const Geometry& geometry = image.geometry();
+    const std::vector<std::uint64_t> entries =
+        TRY(read_l1_table(image.storage(), geometry, gone.l1_table, gone.l1_entries));
+    const ClusterRun old_table =
+        clusters_of(geometry, image.header().snapshot_table, snapshot_table_bytes(snapshots));
+    TRY(image.prepare_writing());
+    TRY(image.flush());
+
+    snapshots.erase(found);
+    TRY(replace_table(image, snapshots));
+    TRY(image.flush());
+    TRY(image.commit_header());
+
+    TRY(change_references(image, entries, ReferenceChange::release));
+    image.release_later(clusters_of(geometry, gone.l1_table, std::max<std::uint64_t>(gone.l1_entries, 1) * table_entry_bytes));
+    image.release_later(old_table);
+    TRY(image.flush());
+    TRY(update_copied_flags(image, CopiedFlags::from_refcounts));
+    return image.flush();
+}
+
+}  // namespace qimg::qcow2

@@ -1,0 +1,28 @@
+// Taking, applying and deleting internal snapshots.
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+#include "format/qcow2/qcow2.hpp"
+#include "format/qcow2/snapshots.hpp"
+#include "qimg/error.hpp"
+
+namespace qimg::qcow2 {
+
+struct SnapshotTime {
+    std::uint32_t seconds = 0;  // since the Epoch
+    std::uint32_t nanoseconds = 0;
+};
+
+// The snapshot with this id, else with this name. Errors: not_found.
+Result<Snapshot> find_snapshot(const Qcow2& image, const std::string& name_or_id);
+
+// Each of these ends in one write of the header, before which the image is what it was. Errors: unsupported
+// with an external data file, and for refcounts that cannot grow; exists, not_found.
+Result<void> create_snapshot(Qcow2& image, const std::string& name, SnapshotTime time);
+Result<void> apply_snapshot(Qcow2& image, const std::string& name_or_id);
+Result<void> delete_snapshot(Qcow2& image, const std::string& name_or_id);
+
+}  // namespace qimg::qcow2

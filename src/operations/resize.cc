@@ -1,0 +1,84 @@
+// Longer and shorter disks.
+// SPDX-License-Identifier: Apache-2.0
+#include "qimg/operations/resize.hpp"
+
+#include <algorithm>
+
+#include "base/text.hpp"
+#include "base/try.hpp"
+#include "format/qcow2/create.hpp"
+#include "format/qcow2/qcow2.hpp"
+#include "format/qcow2/resize.hpp"
+
+namespace qimg {
+
+namespace {
+
+// What guests would see between the old end and the new one if the size alone changed: the rest of the last
+// cluster, and a backing image that goes on.
+Result<void> clear_new_part(Image& image, GuestRange added) {
+    const std::uint64_t unit = image.format().cluster_bytes();
+    GuestOffset end(round_up(added.start.bytes, unit));
+    if (image.backing() != nullptr) end = std::max(end, GuestOffset(image.backing()->size()));
+    const GuestRange exposed = intersection(added, GuestRange::between(added.start, end));
+    return exposed.empty() ? Result<void>() : image.write_zeroes(exposed);
+}
+
+Result<void> resize_qcow2(Image& image, qcow2::Qcow2& format, std::uint64_t bytes, const ResizeOptions& options,
+                          Progress& progress) {
+    const std::uint64_t old = image.size();
+    if (bytes < old) return qcow2::shrink(format, bytes);
+    const GuestRange added(GuestOffset(old), bytes - old);
+    return qcow2::grow(format, bytes, [&]() -> Result<void> {
+        TRY(clear_new_part(image, added));
+        if (options.preallocation == Preallocation::off) return {};
+        return qcow2::preallocate(format, added, options.preallocation, progress);
+    });
+}
+
+Result<void> resize_raw(Storage& storage, std::uint64_t bytes, Preallocation preallocation) {
+    const std::uint64_t old = TRY(storage.size());
+    const HostRange added = HostRange::between(HostOffset(old), HostOffset(bytes));
+    switch (preallocation) {
+        case Preallocation::metadata:
+            return fail(ErrorKind::invalid_argument, "Unsupported preallocation mode 'metadata'");
+        case Preallocation::falloc:
+            TRY(storage.allocate(added));
+            break;
+        case Preallocation::full:
+            TRY(write_plain_zeroes(storage, added));
+            break;
+        case Preallocation::off:
+            TRY(storage.resize(bytes));
+            break;
+    }
+    return storage.flush();
+}
+
+}  // namespace
+
+Result<ResizeReport> resize(const ResizeOptions& options, Opener& opener, Progress& progress) {
+    OpenOptions open = options.open;
+    open.access = Access::read_write;
+    const auto image = TRY(Image::open(options.path, open, opener));
+    const std::uint64_t old = image->size();
+    std::optional<std::uint64_t> wanted = options.size.apply(old);
+    if (!wanted || (options.size.kind != SizeChange::Kind::absolute && *wanted == 0)) {
+        return fail(ErrorKind::invalid_argument, "New image size must be positive");
+    }
+    wanted = round_up(*wanted, sector_bytes);
+    if (*wanted < old && options.preallocation != Preallocation::off) {
+        return fail(ErrorKind::invalid_argument, "Preallocation can only be used for growing");
+    }
+    if (*wanted < old && !options.shrink) {
+        return fail(ErrorKind::invalid_argument, "Use the --shrink option to perform a shrink operation.");
+    }
+    if (auto* format = dynamic_cast<qcow2::Qcow2*>(&image->format())) {
+        if (*wanted != old) TRY(resize_qcow2(*image, *format, *wanted, options, progress));
+    } else {
+        TRY(resize_raw(image->format().data_storage(), *wanted, options.preallocation));
+    }
+    return ResizeReport{old, *wanted};
+}
+
+}  // namespace qimg
