@@ -1,0 +1,11 @@
+// The commands of qimg: one function each, in the file of its name.
+//
+// A command gets its own name as argv[0], prints what it has to say, and returns the exit status.
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+namespace qimg::cli {
+
+int info_command(int argc, char** argv);
+
+}  // namespace qimg::cli
