@@ -24,14 +24,18 @@ std::unexpected<Error> malformed(std::string_view text) {
 }
 
 std::unexpected<Error> too_large(std::string_view text) {
-    return fail(ErrorKind::invalid_argument, fmt::format("Size '{}' is not below 2^64", printable(text)), ERANGE);
+    return fail(ErrorKind::invalid_argument, fmt::format("Size '{}' is not below 2^64", printable(text)),
+                ERANGE);
 }
 
-bool is_digit(char c) { return c >= '0' && c <= '9'; }
+bool is_digit(char c) {
+    return c >= '0' && c <= '9';
+}
 
 std::string_view take_digits(std::string_view& text) {
     std::size_t count = 0;
-    while (count < text.size() && is_digit(text[count])) ++count;
+    while (count < text.size() && is_digit(text[count]))
+        ++count;
     const std::string_view digits = text.substr(0, count);
     text.remove_prefix(count);
     return digits;
@@ -46,7 +50,8 @@ std::optional<std::uint64_t> number(std::string_view digits, int base) {
 }
 
 Result<std::uint64_t> parse_hexadecimal(std::string_view text, std::string_view digits) {
-    if (digits.empty() || digits.find_first_not_of("0123456789abcdefABCDEF") != digits.npos) return malformed(text);
+    if (digits.empty() || digits.find_first_not_of("0123456789abcdefABCDEF") != digits.npos)
+        return malformed(text);
     const auto value = number(digits, 16);
     if (!value) return too_large(text);
     return *value;
@@ -66,7 +71,8 @@ std::optional<std::uint64_t> suffix_factor(std::string_view suffix) {
 
 Result<std::uint64_t> parse_size(std::string_view text) {
     std::string_view rest = text;
-    while (!rest.empty() && (rest[0] == ' ' || rest[0] == '\t')) rest.remove_prefix(1);
+    while (!rest.empty() && (rest[0] == ' ' || rest[0] == '\t'))
+        rest.remove_prefix(1);
     if (rest.starts_with('+')) rest.remove_prefix(1);
     if (rest.starts_with("0x") || rest.starts_with("0X")) return parse_hexadecimal(text, rest.substr(2));
 

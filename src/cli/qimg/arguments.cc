@@ -12,7 +12,9 @@ namespace {
 
 constexpr OptionSpec help_option{'h', "help", false};
 
-bool is_letter(int key) { return key < long_only(0); }
+bool is_letter(int key) {
+    return key < long_only(0);
+}
 
 }  // namespace
 
@@ -29,7 +31,8 @@ Arguments::Arguments(int argc, char** argv, std::span<const OptionSpec> options,
         }
     };
     add(help_option);
-    for (const OptionSpec& option : options) add(option);
+    for (const OptionSpec& option : options)
+        add(option);
     long_options_.push_back({nullptr, 0, nullptr, 0});
     optind = 0;  // glibc: start afresh, the program's own options have been read with the same variables
 }
@@ -51,6 +54,8 @@ int Arguments::next() {
     }
 }
 
-std::vector<std::string> Arguments::operands() const { return {argv_ + optind, argv_ + argc_}; }
+std::vector<std::string> Arguments::operands() const {
+    return {argv_ + optind, argv_ + argc_};
+}
 
 }  // namespace qimg::cli

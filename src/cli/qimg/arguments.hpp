@@ -19,7 +19,9 @@ struct OptionSpec {
     const char* long_name = nullptr;  // null: only the letter
     bool has_value = false;
 };
-constexpr int long_only(int number) { return 256 + number; }
+constexpr int long_only(int number) {
+    return 256 + number;
+}
 
 class Arguments {
   public:

@@ -6,6 +6,11 @@
 
 namespace qimg::cli {
 
+int create_command(int argc, char** argv);
 int info_command(int argc, char** argv);
+int map_command(int argc, char** argv);
+int resize_command(int argc, char** argv);
+int snap_command(int argc, char** argv);
+int snapshot_command(int argc, char** argv);
 
 }  // namespace qimg::cli

@@ -21,12 +21,9 @@ namespace {
 enum Key : int { output = long_only(0), backing_chain, object, image_opts };
 
 constexpr OptionSpec option_specs[] = {
-    {'f', "format", true},
-    {'U', "force-share"},
-    {output, "output", true},
-    {backing_chain, "backing-chain"},
-    {object, "object", true},
-    {image_opts, "image-opts"},
+    {'f', "format", true},    {'U', "force-share"},
+    {output, "output", true}, {backing_chain, "backing-chain"},
+    {object, "object", true}, {image_opts, "image-opts"},
 };
 
 constexpr const char* help =
@@ -88,14 +85,15 @@ int info_command(int argc, char** argv) {
     options.path = image->path;
     options.open = image->open;
     const auto images = info(options);
-    if (!images) return open_error(operands[0], images.error());
+    if (!images) return open_error(operands[0], *image, images.error());
     if (*format == OutputFormat::human) {
         print_all(*images);
     } else if (!options.backing_chain) {
         print_json(info_json(images->front()));
     } else {
         Json chain = Json::array();
-        for (const ImageInfo& one : *images) chain.push_back(info_json(one));
+        for (const ImageInfo& one : *images)
+            chain.push_back(info_json(one));
         print_json(chain);
     }
     return 0;

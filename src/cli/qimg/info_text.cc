@@ -32,7 +32,9 @@ std::string clock_text(std::uint64_t clock_nanoseconds) {
                        clock_nanoseconds / 1'000'000 % 1000);
 }
 
-std::string compat_text(const Qcow2Info& qcow2) { return qcow2.version < 3 ? "0.10" : "1.1"; }
+std::string compat_text(const Qcow2Info& qcow2) {
+    return qcow2.version < 3 ? "0.10" : "1.1";
+}
 
 std::vector<std::string> flag_names(const BitmapInfo& bitmap) {
     std::vector<std::string> names;
@@ -47,7 +49,8 @@ void print_bitmaps(const std::vector<BitmapInfo>& bitmaps) {
     for (std::size_t i = 0; i < bitmaps.size(); ++i) {
         fmt::print("        [{}]:\n            flags:\n", i);
         const auto flags = flag_names(bitmaps[i]);
-        for (std::size_t j = 0; j < flags.size(); ++j) fmt::print("                [{}]: {}\n", j, flags[j]);
+        for (std::size_t j = 0; j < flags.size(); ++j)
+            fmt::print("                [{}]: {}\n", j, flags[j]);
         fmt::print("            name: {}\n            granularity: {}\n", printable(bitmaps[i].name),
                    bitmaps[i].granularity_bytes);
     }
@@ -61,7 +64,8 @@ void print_qcow2(const Qcow2Info& qcow2) {
     fmt::print("    refcount bits: {}\n", qcow2.refcount_bits);
     if (qcow2.version < 3) return;
     if (qcow2.data_file) {
-        fmt::print("    data file: {}\n    data file raw: {}\n", printable(*qcow2.data_file), qcow2.data_file_raw);
+        fmt::print("    data file: {}\n    data file raw: {}\n", printable(*qcow2.data_file),
+                   qcow2.data_file_raw);
     }
     fmt::print("    corrupt: {}\n    extended l2: {}\n", qcow2.corrupt, qcow2.extended_l2);
 }
@@ -106,15 +110,16 @@ void print_snapshots(const std::vector<SnapshotInfo>& snapshots) {
     fmt::print("Snapshot list:\n");
     fmt::print(row, "ID", "TAG", "VM SIZE", "DATE", "VM CLOCK", "ICOUNT");
     for (const SnapshotInfo& snapshot : snapshots) {
-        fmt::print(row, printable(snapshot.id), printable(snapshot.name), format_size(snapshot.vm_state_bytes),
-                   date_text(snapshot.date_seconds), clock_text(snapshot.vm_clock_nanoseconds),
+        fmt::print(row, printable(snapshot.id), printable(snapshot.name),
+                   format_size(snapshot.vm_state_bytes), date_text(snapshot.date_seconds),
+                   clock_text(snapshot.vm_clock_nanoseconds),
                    snapshot.icount ? fmt::format("{}", *snapshot.icount) : std::string());
     }
 }
 
 void print_info(const ImageInfo& image) {
-    fmt::print("image: {}\nfile format: {}\nvirtual size: {} ({} bytes)\ndisk size: {}\n", printable(image.path),
-               image.format, format_size(image.virtual_bytes), image.virtual_bytes,
+    fmt::print("image: {}\nfile format: {}\nvirtual size: {} ({} bytes)\ndisk size: {}\n",
+               printable(image.path), image.format, format_size(image.virtual_bytes), image.virtual_bytes,
                format_size(image.allocated_bytes));
     if (image.cluster_bytes) fmt::print("cluster_size: {}\n", *image.cluster_bytes);
     if (image.dirty) fmt::print("cleanly shut down: no\n");
@@ -134,7 +139,8 @@ void print_info(const ImageInfo& image) {
 
 Json info_json(const ImageInfo& image) {
     Json json = Json::object();
-    for (const SnapshotInfo& snapshot : image.snapshots) json["snapshots"].push_back(snapshot_json(snapshot));
+    for (const SnapshotInfo& snapshot : image.snapshots)
+        json["snapshots"].push_back(snapshot_json(snapshot));
     if (image.backing_format) json["backing-filename-format"] = *image.backing_format;
     json["virtual-size"] = image.virtual_bytes;
     json["filename"] = image.path;

@@ -19,15 +19,23 @@ struct Command {
 };
 
 constexpr Command commands[] = {
+    {"create", create_command, "make a new image"},
     {"info", info_command, "tell what an image is"},
+    {"map", map_command, "tell where each part of the disk lies"},
+    {"resize", resize_command, "make the disk longer or shorter"},
+    {"snap", snap_command, "make an overlay of an image that stays as it is"},
+    {"snapshot", snapshot_command, "list, make, go back to and delete snapshots inside an image"},
 };
 
-void print_version() { fmt::print("{} version {}\n", program_name(), program_version); }
+void print_version() {
+    fmt::print("{} version {}\n", program_name(), program_version);
+}
 
 void print_help() {
     print_version();
     fmt::print("usage: {} [OPTION]... COMMAND [ARGUMENT]...\n\nCommands:\n", program_name());
-    for (const Command& command : commands) fmt::print("  {:10} {}\n", command.name, command.summary);
+    for (const Command& command : commands)
+        fmt::print("  {:10} {}\n", command.name, command.summary);
     fmt::print(
         "\nOptions:\n"
         "  -h, --help           print this and exit; after a command: its options\n"

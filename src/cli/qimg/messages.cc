@@ -22,13 +22,21 @@ void set_program_name(const char* argv0) {
     name_storage() = slash != nullptr ? slash + 1 : argv0;
 }
 
-const std::string& program_name() { return name_storage(); }
+const std::string& program_name() {
+    return name_storage();
+}
 
-bool is_drop_in() { return program_name() == "qemu-img"; }
+bool is_drop_in() {
+    return program_name() == "qemu-img";
+}
 
-void print_error(std::string_view text) { fmt::print(stderr, "{}: {}\n", program_name(), text); }
+void print_error(std::string_view text) {
+    fmt::print(stderr, "{}: {}\n", program_name(), text);
+}
 
-void print_warning(std::string_view text) { fmt::print(stderr, "{}: warning: {}\n", program_name(), text); }
+void print_warning(std::string_view text) {
+    fmt::print(stderr, "{}: warning: {}\n", program_name(), text);
+}
 
 void print_error(const Error& error, std::string_view context) {
     std::string text(context);

@@ -15,7 +15,9 @@ namespace qimg::cli {
 
 namespace {
 
-bool is_help(std::string_view name) { return name == "help" || name == "?"; }
+bool is_help(std::string_view name) {
+    return name == "help" || name == "?";
+}
 
 // A single comma at an end leaves an empty option there; a doubled one is a comma inside a value.
 bool is_list(std::string_view list) {
@@ -74,15 +76,8 @@ Result<std::uint64_t> parse_number(const std::string& name, std::string_view val
 
 Result<std::uint64_t> parse_option_size(const std::string& name, std::string_view value) {
     auto size = parse_size(value);
-    if (size) return size;
-    if (size.error().system_errno == ERANGE) {
-        return bad_value(fmt::format("Value '{}' is out of range for parameter '{}'", value, name));
-    }
-    return bad_value(
-        fmt::format("Parameter '{}' expects a non-negative number below 2^64\n"
-                    "Optional suffix k, M, G, T, P or E means kilo-, mega-, giga-, tera-, peta-\n"
-                    "and exabytes, respectively.",
-                    name));
+    if (!size) return std::unexpected<Error>(option_size_error(name, value, size.error()));
+    return size;
 }
 
 Result<OptionValue> parse_value(const OptionDescription& option, const std::string& value) {
@@ -94,7 +89,8 @@ Result<OptionValue> parse_value(const OptionDescription& option, const std::stri
     if (!number) return std::unexpected<Error>(number.error());
     parsed.number = *number;
     if (option.type == OptionType::size) parsed.value = fmt::format("{}", *number);
-    if (option.type == OptionType::number) parsed.value = fmt::format("{}", static_cast<std::int64_t>(*number));
+    if (option.type == OptionType::number)
+        parsed.value = fmt::format("{}", static_cast<std::int64_t>(*number));
     return parsed;
 }
 
@@ -128,6 +124,10 @@ bool OptionList::add(std::string_view list) {
     return true;
 }
 
+void OptionList::append(const OptionList& more) {
+    items_.insert(items_.end(), more.items_.begin(), more.items_.end());
+}
+
 void OptionList::set(std::string_view name, std::string_view value) {
     items_.push_back({std::string(name), std::string(value)});
 }
@@ -142,8 +142,8 @@ Result<std::vector<OptionValue>> OptionList::parse(std::span<const OptionDescrip
     for (const Item& item : items_) {
         const bool negated = !item.value && item.name.starts_with("no");
         const std::string name = negated ? item.name.substr(2) : item.name;
-        const auto option =
-            std::find_if(known.begin(), known.end(), [&](const OptionDescription& o) { return o.name == name; });
+        const auto option = std::find_if(known.begin(), known.end(),
+                                         [&](const OptionDescription& o) { return o.name == name; });
         if (option == known.end()) return bad_value(fmt::format("Invalid parameter '{}'", name));
         auto value = parse_value(*option, item.value.value_or(negated ? "off" : "on"));
         if (!value) return std::unexpected<Error>(value.error());
@@ -151,6 +151,20 @@ Result<std::vector<OptionValue>> OptionList::parse(std::span<const OptionDescrip
         values.push_back(std::move(*value));
     }
     return values;
+}
+
+Error option_size_error(std::string_view name, std::string_view value, const Error& reason) {
+    Error error = reason;
+    if (reason.system_errno == ERANGE) {
+        error.message = fmt::format("Value '{}' is out of range for parameter '{}'", value, name);
+    } else {
+        error.message = fmt::format(
+            "Parameter '{}' expects a non-negative number below 2^64\n"
+            "Optional suffix k, M, G, T, P or E means kilo-, mega-, giga-, tera-, peta-\n"
+            "and exabytes, respectively.",
+            name);
+    }
+    return error;
 }
 
 void print_options(std::span<const OptionDescription> known) {

@@ -39,7 +39,8 @@ class OptionList {
     };
 
     // Adds what one -o holds. False when it is no list at all ("", ",a", "a,").
-    [[nodiscard]] bool add(std::string_view list);
+    bool add(std::string_view list);
+    void append(const OptionList& more);
     void set(std::string_view name, std::string_view value);
     const std::vector<Item>& items() const { return items_; }
     // "help" or "?" stands in the list.
@@ -52,6 +53,9 @@ class OptionList {
   private:
     std::vector<Item> items_;
 };
+
+// The error for a size of the option `name` that parse_size refused, in QEMU's words.
+Error option_size_error(std::string_view name, std::string_view value, const Error& reason);
 
 // Prints "  name=<type>  - help" lines, sorted by name.
 void print_options(std::span<const OptionDescription> known);

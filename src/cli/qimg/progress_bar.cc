@@ -18,7 +18,9 @@ constexpr double step_percent = 1;
 
 volatile sig_atomic_t asked_by_signal = 0;
 
-void on_signal(int) { asked_by_signal = 1; }
+void on_signal(int) {
+    asked_by_signal = 1;
+}
 
 void listen() {
     struct sigaction action {};
@@ -30,8 +32,8 @@ void listen() {
 }  // namespace
 
 ProgressBar::ProgressBar(Wish wish)
-    : mode_(wish.quiet   ? Mode::off
-            : wish.asked ? Mode::on
+    : mode_(wish.quiet                                      ? Mode::off
+            : wish.asked                                    ? Mode::on
             : !is_drop_in() && ::isatty(STDOUT_FILENO) != 0 ? Mode::later
                                                             : Mode::off),
       started_(std::chrono::steady_clock::now()) {

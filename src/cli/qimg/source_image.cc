@@ -10,6 +10,7 @@
 #include "cli/qimg/json_text.hpp"
 #include "cli/qimg/messages.hpp"
 #include "cli/qimg/option_list.hpp"
+#include "qimg/printable.hpp"
 
 namespace qimg::cli {
 
@@ -18,7 +19,9 @@ namespace {
 // A description of an image with nested members as "file.filename"; a member that is null has no value.
 using Members = std::map<std::string, std::optional<std::string>>;
 
-std::unexpected<Error> refuse(std::string text) { return fail(ErrorKind::invalid_argument, std::move(text)); }
+std::unexpected<Error> refuse(std::string text) {
+    return fail(ErrorKind::invalid_argument, std::move(text));
+}
 
 Result<SourceImage> plain_file(std::string path, const std::optional<std::string>& format) {
     if (path.empty()) return refuse("The 'file' block driver requires a file name");
@@ -55,7 +58,8 @@ Result<Members> members_of_options(const std::string& text) {
         return refuse(fmt::format("Cannot find device='{0}' nor node-name='{0}'", text));
     }
     Members members;
-    for (const auto& [name, value] : list.items()) members[name] = value.value_or("on");
+    for (const auto& [name, value] : list.items())
+        members[name] = value.value_or("on");
     return members;
 }
 
@@ -66,7 +70,7 @@ std::optional<std::string> take(Members& members, const std::string& name) {
 
 // What only says how fast or under which name a virtual machine would use the image.
 bool is_without_effect(std::string_view name) {
-    constexpr std::array names = {"aio",          "auto-read-only", "cache.direct", "cache.no-flush",
+    constexpr std::array names = {"aio",           "auto-read-only", "cache.direct", "cache.no-flush",
                                   "detect-zeroes", "discard",        "node-name",    "read-only"};
     if (name.starts_with("file.")) name.remove_prefix(5);
     return std::find(names.begin(), names.end(), name) != names.end();
@@ -79,7 +83,8 @@ Result<SourceImage> image_of_members(Members members, const SourceOptions& optio
         return refuse(fmt::format("Cannot find device='{0}' nor node-name='{0}'", *node));
     }
     const auto protocol = take(members, bare_file ? "" : "file.driver").value_or("file");
-    if (protocol != "file" && protocol != "host_device") return refuse(fmt::format("Unknown driver '{}'", protocol));
+    if (protocol != "file" && protocol != "host_device")
+        return refuse(fmt::format("Unknown driver '{}'", protocol));
     const auto path = take(members, bare_file ? "filename" : "file.filename");
     if (!path && !bare_file) return refuse("A block device must be specified for \"file\"");
 
@@ -87,7 +92,8 @@ Result<SourceImage> image_of_members(Members members, const SourceOptions& optio
     auto image = plain_file(path.value_or(""), options.format ? options.format : driver);
     if (!image) return image;
     if (const auto backing = members.find("backing"); backing != members.end()) {
-        if (backing->second) return refuse(fmt::format("Cannot find device='{0}' nor node-name='{0}'", *backing->second));
+        if (backing->second)
+            return refuse(fmt::format("Cannot find device='{0}' nor node-name='{0}'", *backing->second));
         image->open.with_backing = false;
         members.erase(backing);
     }
@@ -97,8 +103,9 @@ Result<SourceImage> image_of_members(Members members, const SourceOptions& optio
     }
     std::erase_if(members, [](const auto& member) { return is_without_effect(member.first); });
     if (!members.empty()) {
-        return refuse(fmt::format("Block {} '{}' does not support the option '{}'", bare_file ? "protocol" : "format",
-                                  driver.value_or("raw"), members.begin()->first));
+        return refuse(fmt::format("Block {} '{}' does not support the option '{}'",
+                                  bare_file ? "protocol" : "format", driver.value_or("raw"),
+                                  members.begin()->first));
     }
     return image;
 }
@@ -126,14 +133,15 @@ Result<SourceImage> parse_source(const std::string& name, const SourceOptions& o
     return plain_file(name.substr(protocol->size() + 1), options.format);
 }
 
-std::optional<SourceImage> source_image(const std::string& name, const SourceOptions& options, Access access) {
+std::optional<SourceImage> source_image(const std::string& name, const SourceOptions& options,
+                                        Access access) {
     if (options.image_opts && options.format) {
         print_error("--image-opts and --format are mutually exclusive");
         return std::nullopt;
     }
     auto image = parse_source(name, options);
     if (!image) {
-        open_error(name, image.error());
+        print_error(image.error(), fmt::format("Could not open '{}'", printable(name)));
         return std::nullopt;
     }
     image->open.access = access;
@@ -141,9 +149,36 @@ std::optional<SourceImage> source_image(const std::string& name, const SourceOpt
     return std::move(*image);
 }
 
-int open_error(const std::string& name, const Error& error) {
-    print_error(error, fmt::format("Could not open '{}'", name));
+Error without_open_prefix(const SourceImage& image, const Error& error) {
+    const std::string prefix = fmt::format("Could not open '{}': ", printable(image.path));
+    Error rest = error;
+    if (rest.message.starts_with(prefix)) rest.message.erase(0, prefix.size());
+    return rest;
+}
+
+int open_error(const std::string& name, const SourceImage& image, const Error& error) {
+    const Error rest = without_open_prefix(image, error);
+    const bool is_plain = rest.message == error.message;
+    print_error(rest, is_plain ? std::string() : fmt::format("Could not open '{}'", printable(name)));
     return 1;
+}
+
+std::optional<std::uint64_t> size_if_writable(const std::string& name, const SourceImage& source) {
+    const auto image = Image::open(source.path, source.open);
+    if (!image) {
+        open_error(name, source, image.error());
+        return std::nullopt;
+    }
+    if (!source.open.format && (*image)->format_name() == "raw") {
+        fmt::print(
+            stderr,
+            "WARNING: Image format was not specified for '{}' and probing guessed raw.\n"
+            "         Automatically detecting the format is dangerous for raw images, write operations on "
+            "block 0 will be restricted.\n"
+            "         Specify the 'raw' format explicitly to remove the restrictions.\n",
+            printable(source.path));
+    }
+    return (*image)->size();
 }
 
 bool accept_object(std::string_view definition) {
