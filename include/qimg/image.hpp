@@ -11,6 +11,7 @@
 #include <optional>
 #include <span>
 #include <string>
+#include <string_view>
 
 #include "qimg/error.hpp"
 #include "qimg/storage.hpp"
@@ -33,6 +34,10 @@ class Opener {
 
 // Opens every file it is asked for.
 Opener& file_opener();
+
+// A name that stands in the header of the image `named_by`: absolute as it is, otherwise relative to that
+// image's folder. "file:" in front is dropped.
+std::string resolve_reference(const std::string& named_by, const std::string& name);
 
 struct OpenOptions {
     std::optional<std::string> format;  // "qcow2" or "raw"; absent: told by the first bytes
@@ -71,6 +76,8 @@ class Image {
     Image& operator=(const Image&) = delete;
 
     const std::string& path() const { return path_; }
+    // "qcow2" or "raw", also when OpenOptions::format left it open.
+    std::string_view format_name() const;
     // Virtual size in bytes.
     std::uint64_t size() const;
     // The image below, or null.

@@ -8,6 +8,7 @@
 #include <string_view>
 
 #include "qimg/error.hpp"
+#include "qimg/printable.hpp"
 #include "qimg/units.hpp"
 
 namespace qimg {
@@ -24,8 +25,5 @@ std::string errno_text(int error_number);
 
 // The Error for a failed system call: "NAME: DOING: TEXT OF ERRNO".
 std::unexpected<Error> fail_errno(int error_number, std::string_view name, std::string_view doing);
-
-// Control characters and invalid UTF-8 as \xNN, so that a name in a header cannot drive a terminal.
-std::string printable(std::string_view text);
 
 }  // namespace qimg

@@ -37,6 +37,8 @@ Image::~Image() = default;
 
 std::uint64_t Image::size() const { return format_->size(); }
 
+std::string_view Image::format_name() const { return format_->name(); }
+
 Result<void> Image::check_range(GuestRange range) const {
     if (range.start.bytes <= size() && range.length <= size() - range.start.bytes) return {};
     return failf(ErrorKind::invalid_argument, "{}: {} bytes at {:#x} go past the end of the {}-byte disk",

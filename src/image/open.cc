@@ -23,9 +23,7 @@ class FileOpener final : public Opener {
     }
 };
 
-// "Could not open 'PATH': …" in front, unless it stands there already.
-std::unexpected<Error> cannot_open(const std::string& path, Error error) {
-    const std::string prefix = fmt::format("Could not open '{}'", printable(path));
+std::unexpected<Error> with_prefix(const std::string& prefix, Error error) {
     error.message = fmt::format("{}: {}", prefix, error.message);
     return std::unexpected<Error>(std::move(error));
 }
@@ -41,25 +39,21 @@ Result<std::unique_ptr<Image>> open_chain(const std::string& path, const OpenOpt
     }
     const FileOptions file{options.access, options.locking};
     auto storage = above.empty() ? opener.open(path, file) : opener.open_reference(path, file);
-    if (!storage) return cannot_open(path, std::move(storage).error());
-    auto format = open_format(std::move(*storage), path, options, opener);
-    if (!format) return cannot_open(path, std::move(format).error());
+    if (!storage) return std::unexpected<Error>(std::move(storage).error());
+    auto format = TRY(open_format(std::move(*storage), path, options, opener));
 
     std::unique_ptr<Image> backing;
-    const std::optional<std::string> name = (*format)->backing_file();
+    const std::optional<std::string> name = format->backing_file();
     if (name && options.with_backing) {
         above.push_back(path);
         OpenOptions below;
-        below.format = (*format)->backing_format();
+        below.format = format->backing_format();
         below.locking = options.locking;
         auto opened = open_chain(resolve_reference(path, *name), below, opener, above);
-        if (!opened) {
-            opened.error().message = fmt::format("Could not open backing file: {}", opened.error().message);
-            return cannot_open(path, std::move(opened).error());
-        }
+        if (!opened) return with_prefix("Could not open backing file", std::move(opened).error());
         backing = std::move(*opened);
     }
-    return std::make_unique<Image>(path, std::move(*format), std::move(backing));
+    return std::make_unique<Image>(path, std::move(format), std::move(backing));
 }
 
 }  // namespace
@@ -103,7 +97,11 @@ Result<std::unique_ptr<Format>> open_format(std::unique_ptr<Storage> storage, co
 
 Result<std::unique_ptr<Image>> Image::open(const std::string& path, const OpenOptions& options, Opener& opener) {
     std::vector<std::string> above;
-    return open_chain(path, options, opener, above);
+    auto image = open_chain(path, options, opener, above);
+    if (!image) {
+        return with_prefix(fmt::format("Could not open '{}'", printable(path)), std::move(image).error());
+    }
+    return image;
 }
 
 }  // namespace qimg

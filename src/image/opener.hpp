@@ -1,4 +1,4 @@
-// Which format a file has, and where the files lie that a header names.
+// Which format a file has, and how its format is opened.
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
@@ -13,10 +13,6 @@ namespace qimg {
 
 // "qcow2" or "raw", by the first bytes.
 Result<std::string> probe_format(const Storage& storage);
-
-// A name that stands in the header of the image `named_by`: absolute as it is, otherwise relative to that
-// image's folder. "file:" in front is dropped.
-std::string resolve_reference(const std::string& named_by, const std::string& name);
 
 // The format of one file, without its backing image. `format` absent: probed.
 Result<std::unique_ptr<Format>> open_format(std::unique_ptr<Storage> storage, const std::string& path,

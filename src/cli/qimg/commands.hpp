@@ -1,0 +1,16 @@
+// The commands of qimg: one function each, in the file of its name.
+//
+// A command gets its own name as argv[0], prints what it has to say, and returns the exit status.
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+namespace qimg::cli {
+
+int create_command(int argc, char** argv);
+int info_command(int argc, char** argv);
+int map_command(int argc, char** argv);
+int resize_command(int argc, char** argv);
+int snap_command(int argc, char** argv);
+int snapshot_command(int argc, char** argv);
+
+}  // namespace qimg::cli

@@ -1,0 +1,221 @@
+// The creation options of raw and qcow2, with QEMU's names, order and texts.
+// SPDX-License-Identifier: Apache-2.0
+#include "cli/qimg/create_options.hpp"
+
+#include <fmt/core.h>
+
+#include <algorithm>
+#include <array>
+
+#include "cli/qimg/messages.hpp"
+#include "cli/qimg/preallocation_name.hpp"
+#include "qimg/printable.hpp"
+
+namespace qimg::cli {
+
+namespace {
+
+using enum OptionType;
+
+// in the order in which they are echoed
+constexpr OptionDescription qcow2_options[] = {
+    {"encryption", boolean,
+     "Encrypt the image with format 'aes'. (Deprecated in favor of encrypt.format=aes)"},
+    {"encrypt.format", text, "Encrypt the image, format choices: 'aes', 'luks'"},
+    {"encrypt.key-secret", text, "ID of secret providing qcow AES key or LUKS passphrase"},
+    {"encrypt.cipher-alg", text, "Name of encryption cipher algorithm"},
+    {"encrypt.cipher-mode", text, "Name of encryption cipher mode"},
+    {"encrypt.ivgen-alg", text, "Name of IV generator algorithm"},
+    {"encrypt.ivgen-hash-alg", text, "Name of IV generator hash algorithm"},
+    {"encrypt.hash-alg", text, "Name of encryption hash algorithm"},
+    {"encrypt.iter-time", number, "Time to spend in PBKDF in milliseconds"},
+    {"cluster_size", size, "qcow2 cluster size"},
+    {"extended_l2", boolean, "Extended L2 tables"},
+    {"preallocation", text, "Preallocation mode (allowed values: off, metadata, falloc, full)"},
+    {"compression_type", text, "Compression method used for image cluster compression"},
+    {"size", size, "Virtual disk size"},
+    {"compat", text, "Compatibility level (v2 [0.10] or v3 [1.1])"},
+    {"backing_file", text, "File name of a base image"},
+    {"backing_fmt", text, "Image format of the base image"},
+    {"data_file", text, "File name of an external data file"},
+    {"data_file_raw", boolean, "The external data file must stay valid as a raw image"},
+    {"lazy_refcounts", boolean, "Postpone refcount updates"},
+    {"refcount_bits", number, "Width of a reference count entry in bits"},
+};
+constexpr OptionDescription raw_options[] = {{"size", size, "Virtual disk size"}};
+constexpr OptionDescription file_options[] = {
+    {"nocow", boolean, "Turn off copy-on-write (valid only on btrfs)"},
+    {"preallocation", text, "Preallocation mode (allowed values: off, falloc, full)"},
+    {"extent_size_hint", size, "Extent size hint for the image file, 0 to disable"},
+};
+constexpr std::string_view qcow2_defaults =
+    "cluster_size=64k,extended_l2=off,compression_type=zlib,lazy_refcounts=off,refcount_bits=16";
+// what QEMU can read or run on, but not make; a backing format may be any of these and ours
+constexpr std::array foreign_formats = {
+    "blkdebug",   "blklogwrites", "blkverify", "bochs", "cloop", "compress", "dmg",
+    "host_cdrom", "host_device",  "https",     "http",  "luks",  "nbd",      "nfs",
+    "null-aio",   "null-co",      "parallels", "qcow",  "qed",   "quorum",   "rbd",
+    "ssh",        "throttle",     "vdi",       "vhdx",  "vmdk",  "vpc",      "vvfat"};
+
+bool is_ours(std::string_view format) {
+    return format == "qcow2" || format == "raw";
+}
+bool is_foreign(std::string_view format) {
+    return std::find(foreign_formats.begin(), foreign_formats.end(), format) != foreign_formats.end();
+}
+bool is_encryption(std::string_view name) {
+    return name.starts_with("encrypt");
+}
+
+std::unexpected<Error> refuse(std::string text) {
+    return fail(ErrorKind::invalid_argument, std::move(text));
+}
+std::unexpected<Error> refuse_value(std::string_view name, std::string_view value) {
+    return refuse(fmt::format("Parameter '{}' does not accept value '{}'", name, value));
+}
+
+// What the format knows, then what files have besides.
+std::vector<OptionDescription> known_options(std::string_view format, bool with_file) {
+    std::vector<OptionDescription> known(std::begin(raw_options), std::end(raw_options));
+    if (format == "qcow2") known.assign(std::begin(qcow2_options), std::end(qcow2_options));
+    if (!with_file) return known;
+    for (const OptionDescription& option : file_options) {
+        const auto same = [&](const OptionDescription& other) {
+            return std::string_view(option.name) == other.name;
+        };
+        if (std::none_of(known.begin(), known.end(), same)) known.push_back(option);
+    }
+    return known;
+}
+
+// A comma inside a value is doubled, so that the list could be given again.
+std::string echoed(std::string_view value) {
+    std::string text;
+    for (const char c : value)
+        text.append(c == ',' ? 2 : 1, c);
+    return printable(text);
+}
+
+}  // namespace
+
+Result<void> check_creatable(const std::string& format) {
+    if (is_ours(format)) return {};
+    if (is_foreign(format)) {
+        return fail(ErrorKind::unsupported,
+                    fmt::format("Format driver '{}' does not support image creation", format));
+    }
+    return fail(ErrorKind::not_found, fmt::format("Unknown file format '{}'", printable(format)));
+}
+
+void print_creation_help(const std::string& format, bool with_file) {
+    auto known = known_options(format, with_file);
+    if (!is_drop_in()) {
+        std::erase_if(known, [](const OptionDescription& option) { return is_encryption(option.name); });
+    }
+    if (with_file) {
+        fmt::print("Supported options:\n");
+    } else {
+        fmt::print("Supported {} options:\n", format);
+    }
+    print_options(known);
+    if (with_file) return;
+    fmt::print(
+        "\nThe protocol level may support further options.\n"
+        "Specify the target filename to include those options.\n");
+}
+
+Result<CreationOptions> CreationOptions::parse(const std::string& format, const OptionList& list) {
+    OptionList all;
+    if (format == "qcow2") all.add(qcow2_defaults);
+    all.append(list);
+    auto values = all.parse(known_options(format, true));
+    if (!values) return std::unexpected<Error>(values.error());
+    CreationOptions options;
+    options.format_ = format;
+    options.values_ = std::move(*values);
+    return options;
+}
+
+const OptionValue* CreationOptions::find(std::string_view name) const {
+    const auto found = std::find_if(values_.begin(), values_.end(),
+                                    [&](const OptionValue& one) { return one.name == name; });
+    return found == values_.end() ? nullptr : &*found;
+}
+
+std::optional<std::string> CreationOptions::value(std::string_view name) const {
+    const OptionValue* const found = find(name);
+    return found == nullptr ? std::nullopt : std::optional(found->value);
+}
+
+std::optional<std::uint64_t> CreationOptions::size() const {
+    const OptionValue* const found = find("size");
+    return found == nullptr ? std::nullopt : std::optional(found->number);
+}
+
+void CreationOptions::set_size(std::uint64_t bytes) {
+    values_.push_back({"size", fmt::format("{}", bytes), bytes});
+}
+
+std::string CreationOptions::formatting_line(const std::string& path) const {
+    std::string line = fmt::format("Formatting '{}', fmt={}", printable(path), format_);
+    for (const OptionDescription& option : known_options(format_, true)) {
+        const auto text_of = value(option.name);
+        if (text_of) line += fmt::format(" {}={}", option.name, echoed(*text_of));
+    }
+    return line;
+}
+
+Result<Qcow2Layout> CreationOptions::qcow2_layout() const {
+    const auto is_on = [this](std::string_view name) {
+        return find(name) != nullptr && find(name)->number != 0;
+    };
+    Qcow2Layout layout;
+    const std::string version = value("compat").value_or("v3");
+    const bool is_v2 = version == "0.10" || version == "v2";
+    if (!is_v2 && version != "1.1" && version != "v3") return refuse_value("version", version);
+    layout.version = is_v2 ? 2 : 3;
+    layout.cluster_bytes = find("cluster_size")->number;
+    // a width that does not fit is as wrong as 65
+    layout.refcount_bits = static_cast<unsigned>(std::min<std::uint64_t>(find("refcount_bits")->number, 65));
+    layout.lazy_refcounts = is_on("lazy_refcounts");
+    layout.extended_l2 = is_on("extended_l2");
+    layout.compression_type = *value("compression_type");
+    if (layout.compression_type != "zlib" && layout.compression_type != "zstd") {
+        return refuse_value("compression-type", layout.compression_type);
+    }
+    layout.data_file = value("data_file");
+    layout.data_file_raw = is_on("data_file_raw");
+    if (layout.data_file_raw && !layout.data_file) return refuse("data-file-raw requires data-file");
+    layout.backing_file = value("backing_file");
+    layout.backing_format = value("backing_fmt");
+    if (layout.backing_format && !is_ours(*layout.backing_format) && !is_foreign(*layout.backing_format)) {
+        return refuse_value("backing-fmt", *layout.backing_format);
+    }
+    if (layout.backing_format && !layout.backing_file) {
+        return refuse("Backing format cannot be used without backing file");
+    }
+    return layout;
+}
+
+Result<CreateOptions> CreationOptions::resolve(const std::string& path) const {
+    CreateOptions options;
+    options.path = path;
+    options.format = format_;
+    options.size = size();
+    const std::string preallocation = value("preallocation").value_or("off");
+    const auto mode = preallocation_named(preallocation);
+    if (!mode && format_ == "raw") return refuse(fmt::format("invalid parameter value: {}", preallocation));
+    if (!mode) return refuse_value("preallocation", preallocation);
+    options.preallocation = *mode;
+    if (format_ != "qcow2") return options;
+
+    if (value("encryption") == "on" || find("encrypt.format") != nullptr) {
+        return fail(ErrorKind::unsupported, "Encrypted images are not supported");
+    }
+    auto layout = qcow2_layout();
+    if (!layout) return std::unexpected<Error>(layout.error());
+    options.qcow2 = std::move(*layout);
+    return options;
+}
+
+}  // namespace qimg::cli

@@ -1,0 +1,102 @@
+// qimg info: prints what an image is.
+// SPDX-License-Identifier: Apache-2.0
+#include "qimg/operations/info.hpp"
+
+#include <fmt/core.h>
+
+#include <nlohmann/json.hpp>
+
+#include "cli/qimg/arguments.hpp"
+#include "cli/qimg/commands.hpp"
+#include "cli/qimg/info_text.hpp"
+#include "cli/qimg/json_text.hpp"
+#include "cli/qimg/messages.hpp"
+#include "cli/qimg/output_format.hpp"
+#include "cli/qimg/source_image.hpp"
+
+namespace qimg::cli {
+
+namespace {
+
+enum Key : int { output = long_only(0), backing_chain, object, image_opts };
+
+constexpr OptionSpec option_specs[] = {
+    {'f', "format", true},    {'U', "force-share"},
+    {output, "output", true}, {backing_chain, "backing-chain"},
+    {object, "object", true}, {image_opts, "image-opts"},
+};
+
+constexpr const char* help =
+    "usage: qimg info [OPTION]... IMAGE\n"
+    "Tells the format, sizes, backing file and snapshots of a disk image.\n"
+    "\n"
+    "  -f, --format FORMAT       qcow2 or raw, instead of what the first bytes say\n"
+    "      --output human|json   how to print it\n"
+    "      --backing-chain       also tell about every image below this one\n"
+    "  -U, --force-share         look at an image that is in use\n"
+    "      --image-opts          IMAGE is a list such as driver=qcow2,file.filename=NAME\n"
+    "      --object OBJECT       accepted; secrets are not used\n";
+
+void print_all(const std::vector<ImageInfo>& images) {
+    for (const ImageInfo& image : images) {
+        if (&image != &images.front()) fmt::print("\n");
+        print_info(image);
+    }
+}
+
+}  // namespace
+
+int info_command(int argc, char** argv) {
+    SourceOptions source;
+    InfoOptions options;
+    std::string output_name = "human";
+    Arguments arguments(argc, argv, option_specs, help);
+    for (int key; (key = arguments.next()) != Arguments::end;) {
+        switch (key) {
+            case 'f':
+                source.format = arguments.value();
+                break;
+            case 'U':
+                source.force_share = true;
+                break;
+            case output:
+                output_name = arguments.value();
+                break;
+            case backing_chain:
+                options.backing_chain = true;
+                break;
+            case object:
+                if (!accept_object(arguments.value())) return 1;
+                break;
+            case image_opts:
+                source.image_opts = true;
+                break;
+            default:
+                return arguments.status();
+        }
+    }
+    const auto operands = arguments.operands();
+    if (operands.size() != 1) return usage_error("Expecting one image file name");
+    const auto format = parse_output_format(output_name);
+    if (!format) return 1;
+
+    const auto image = source_image(operands[0], source, Access::read_only);
+    if (!image) return 1;
+    options.path = image->path;
+    options.open = image->open;
+    const auto images = info(options);
+    if (!images) return open_error(operands[0], *image, images.error());
+    if (*format == OutputFormat::human) {
+        print_all(*images);
+    } else if (!options.backing_chain) {
+        print_json(info_json(images->front()));
+    } else {
+        Json chain = Json::array();
+        for (const ImageInfo& one : *images)
+            chain.push_back(info_json(one));
+        print_json(chain);
+    }
+    return 0;
+}
+
+}  // namespace qimg::cli

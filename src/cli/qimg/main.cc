@@ -1,0 +1,100 @@
+// qimg: reads the program's own options, finds the command and hands the rest of the line to it.
+// SPDX-License-Identifier: Apache-2.0
+#include <getopt.h>
+
+#include <cstdio>
+#include <cstring>
+
+#include "cli/qimg/commands.hpp"
+#include "cli/qimg/messages.hpp"
+
+namespace {
+
+using namespace qimg::cli;
+
+struct Command {
+    const char* name;
+    int (*run)(int argc, char** argv);
+    const char* summary;
+};
+
+constexpr Command commands[] = {
+    {"create", create_command, "make a new image"},
+    {"info", info_command, "tell what an image is"},
+    {"map", map_command, "tell where each part of the disk lies"},
+    {"resize", resize_command, "make the disk longer or shorter"},
+    {"snap", snap_command, "make an overlay of an image that stays as it is"},
+    {"snapshot", snapshot_command, "list, make, go back to and delete snapshots inside an image"},
+};
+
+void print_version() {
+    fmt::print("{} version {}\n", program_name(), program_version);
+}
+
+void print_help() {
+    print_version();
+    fmt::print("usage: {} [OPTION]... COMMAND [ARGUMENT]...\n\nCommands:\n", program_name());
+    for (const Command& command : commands)
+        fmt::print("  {:10} {}\n", command.name, command.summary);
+    fmt::print(
+        "\nOptions:\n"
+        "  -h, --help           print this and exit; after a command: its options\n"
+        "  -V, --version        print the version and exit\n"
+        "  -T, --trace PATTERN  accepted and ignored\n"
+        "\nSupported formats: qcow2 raw\n"
+        "\nSizes are bytes, or numbers with the suffix k, M, G, T, P or E (powers of 1024).\n");
+}
+
+constexpr int stop = -1;
+
+// Reads the options before the command; the exit status, or `stop` when a command follows.
+int read_own_options(int argc, char** argv) {
+    static const ::option long_options[] = {{"help", no_argument, nullptr, 'h'},
+                                            {"version", no_argument, nullptr, 'V'},
+                                            {"trace", required_argument, nullptr, 'T'},
+                                            {nullptr, 0, nullptr, 0}};
+    // "+": the first operand is the command, what follows is not ours
+    for (int key; (key = ::getopt_long(argc, argv, "+:hVT:", long_options, nullptr)) != -1;) {
+        switch (key) {
+            case ':':
+                return usage_error(fmt::format("missing argument for option '{}'", argv[optind - 1]));
+            case '?':
+                return usage_error(fmt::format("unrecognized option '{}'", argv[optind - 1]));
+            case 'h':
+                print_help();
+                return 0;
+            case 'V':
+                print_version();
+                return 0;
+            default:
+                break;  // tracing: there is nothing to trace
+        }
+    }
+    return stop;
+}
+
+int run(int argc, char** argv) {
+    if (argc < 2) return usage_error("Not enough arguments");
+    opterr = 0;
+    if (const int status = read_own_options(argc, argv); status != stop) return status;
+    argc -= optind;
+    argv += optind;
+    if (argc == 0) return usage_error("Not enough arguments");
+    for (const Command& command : commands) {
+        if (std::strcmp(command.name, argv[0]) == 0) return command.run(argc, argv);
+    }
+    return usage_error(fmt::format("Command not found: {}", argv[0]));
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+    set_program_name(argv[0]);
+    const int status = run(argc, argv);
+    // a full disk or a closed pipe behind stdout is an error, not a silence
+    if (std::fflush(stdout) != 0 || std::ferror(stdout) != 0) {
+        print_error("cannot write to standard output");
+        return status == 0 ? 1 : status;
+    }
+    return status;
+}

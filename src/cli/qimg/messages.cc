@@ -1,0 +1,55 @@
+// Error lines in qemu-img's form.
+// SPDX-License-Identifier: Apache-2.0
+#include "cli/qimg/messages.hpp"
+
+#include <cstdio>
+#include <cstring>
+
+namespace qimg::cli {
+
+namespace {
+
+std::string& name_storage() {
+    static std::string name = "qimg";
+    return name;
+}
+
+}  // namespace
+
+void set_program_name(const char* argv0) {
+    if (argv0 == nullptr || *argv0 == '\0') return;
+    const char* slash = std::strrchr(argv0, '/');
+    name_storage() = slash != nullptr ? slash + 1 : argv0;
+}
+
+const std::string& program_name() {
+    return name_storage();
+}
+
+bool is_drop_in() {
+    return program_name() == "qemu-img";
+}
+
+void print_error(std::string_view text) {
+    fmt::print(stderr, "{}: {}\n", program_name(), text);
+}
+
+void print_warning(std::string_view text) {
+    fmt::print(stderr, "{}: warning: {}\n", program_name(), text);
+}
+
+void print_error(const Error& error, std::string_view context) {
+    std::string text(context);
+    if (!context.empty()) text += ": ";
+    text += error.message;
+    if (!error.detail.empty() && !is_drop_in()) text += " (" + error.detail + ")";
+    print_error(text);
+}
+
+int usage_error(std::string_view text) {
+    print_error(text);
+    fmt::print(stderr, "Try '{} --help' for more information\n", program_name());
+    return 1;
+}
+
+}  // namespace qimg::cli

@@ -1,0 +1,131 @@
+// qimg snapshot: lists, makes, applies and deletes the snapshots inside an image.
+// SPDX-License-Identifier: Apache-2.0
+#include "qimg/operations/snapshot.hpp"
+
+#include <fmt/core.h>
+
+#include "cli/qimg/arguments.hpp"
+#include "cli/qimg/commands.hpp"
+#include "cli/qimg/info_text.hpp"
+#include "cli/qimg/messages.hpp"
+#include "cli/qimg/source_image.hpp"
+#include "qimg/printable.hpp"
+
+namespace qimg::cli {
+
+namespace {
+
+enum Key : int { object = long_only(0), image_opts };
+
+constexpr OptionSpec option_specs[] = {
+    {'l', "list"},        {'c', "create", true}, {'a', "apply", true},     {'d', "delete", true},
+    {'U', "force-share"}, {'q', "quiet"},        {object, "object", true}, {image_opts, "image-opts"},
+};
+
+constexpr const char* help =
+    "usage: qimg snapshot [OPTION]... IMAGE\n"
+    "Snapshots inside a qcow2 image: states that its disk can go back to.\n"
+    "\n"
+    "  -l, --list            list them (the default)\n"
+    "  -c, --create NAME     make one of the disk as it is now\n"
+    "  -a, --apply SNAPSHOT  make the disk what it was; SNAPSHOT is a name or an id\n"
+    "  -d, --delete SNAPSHOT\n"
+    "  -U, --force-share     list those of an image that is in use\n"
+    "  -q, --quiet           accepted: only errors are printed anyway\n"
+    "      --image-opts      IMAGE is a list such as driver=qcow2,file.filename=NAME\n"
+    "      --object OBJECT   accepted; secrets are not used\n";
+
+struct Request {
+    SourceOptions source;
+    int action = 0;  // the key of the option that names it
+    std::string name;
+};
+
+// Takes one option; the exit status when that ends the command.
+std::optional<int> take_option(Request& request, int key, const Arguments& arguments) {
+    switch (key) {
+        case 'l':
+        case 'c':
+        case 'a':
+        case 'd':
+            if (request.action != 0) return usage_error("Cannot mix '-l', '-a', '-c', '-d'");
+            request.action = key;
+            if (key != 'l') request.name = arguments.value();
+            break;
+        case 'U':
+            request.source.force_share = true;
+            break;
+        case 'q':
+            break;
+        case object:
+            if (!accept_object(arguments.value())) return 1;
+            break;
+        case image_opts:
+            request.source.image_opts = true;
+            break;
+        default:
+            return arguments.status();
+    }
+    return std::nullopt;
+}
+
+// Does what was asked for to an image that can be opened.
+int act(int action, const SnapshotOptions& options) {
+    Result<void> done;
+    std::string_view verb;
+    switch (action) {
+        case 'c':
+            verb = "create";
+            done = snapshot_create(options);
+            break;
+        case 'a':
+            verb = "apply";
+            done = snapshot_apply(options);
+            break;
+        default:
+            verb = "delete";
+            done = snapshot_delete(options);
+            break;
+    }
+    if (done) return 0;
+    print_error(done.error(), fmt::format("Could not {} snapshot '{}'", verb, printable(options.name)));
+    return 1;
+}
+
+int list(const std::string& name, const SourceImage& source, const SnapshotOptions& options) {
+    const auto snapshots = snapshot_list(options);
+    if (!snapshots) return open_error(name, source, snapshots.error());
+    if (!snapshots->empty()) print_snapshots(*snapshots);
+    return 0;
+}
+
+}  // namespace
+
+int snapshot_command(int argc, char** argv) {
+    Request request;
+    Arguments arguments(argc, argv, option_specs, help);
+    for (int key; (key = arguments.next()) != Arguments::end;) {
+        if (const auto status = take_option(request, key, arguments)) return *status;
+    }
+    const auto operands = arguments.operands();
+    if (operands.size() != 1) return usage_error("Expecting one image file name");
+    const bool lists = request.action == 0 || request.action == 'l';
+    const auto source =
+        source_image(operands[0], request.source, lists ? Access::read_only : Access::read_write);
+    if (!source) return 1;
+
+    SnapshotOptions options;
+    options.path = source->path;
+    options.open = source->open;
+    options.name = request.name;
+    if (lists) return list(operands[0], *source, options);
+    if (request.source.force_share) {
+        print_errorf("Could not open '{}': force-share=on can only be used with read-only images",
+                     printable(operands[0]));
+        return 1;
+    }
+    if (!size_if_writable(operands[0], *source)) return 1;
+    return act(request.action, options);
+}
+
+}  // namespace qimg::cli

@@ -1,0 +1,50 @@
+// The image that a command works on, as its command line names it: -f, -U, --image-opts and the name.
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <optional>
+#include <string>
+
+#include "cli/qimg/arguments.hpp"
+#include "qimg/error.hpp"
+#include "qimg/image.hpp"
+
+namespace qimg::cli {
+
+// The options that say how an image's name is to be read, the same in every command that has them.
+struct SourceOptions {
+    std::optional<std::string> format;  // -f
+    bool force_share = false;           // -U
+    bool image_opts = false;            // --image-opts: the name is "driver=…,file.filename=…"
+};
+
+// A name in any of QEMU's forms, made plain.
+struct SourceImage {
+    std::string path;
+    OpenOptions open;
+};
+
+// Reads "disk.img", "file:disk.img", "json:{…}" or, with image_opts, an option list. Only what means one
+// local file is understood. Errors: invalid_argument, unsupported (other protocols and drivers).
+Result<SourceImage> parse_source(const std::string& name, const SourceOptions& options);
+
+// As parse_source; an error is printed, and the result is empty.
+std::optional<SourceImage> source_image(const std::string& name, const SourceOptions& options, Access access);
+
+// "Could not open 'NAME': …" on stderr, NAME being the image as the command line has it; returns the exit
+// status 1.
+int open_error(const std::string& name, const SourceImage& image, const Error& error);
+
+// The error without that beginning.
+Error without_open_prefix(const SourceImage& image, const Error& error);
+
+// Opens the image as a command that is about to change it does, warns when only its first bytes, which a
+// guest may have written, say that it is raw, and closes it. The disk's bytes; empty, with the error printed,
+// when it cannot be opened.
+std::optional<std::uint64_t> size_if_writable(const std::string& name, const SourceImage& source);
+
+// What --object gives is for encrypted images: accepted when it looks like an object, never used. False, with
+// the error printed, when it does not.
+[[nodiscard]] bool accept_object(std::string_view definition);
+
+}  // namespace qimg::cli
