@@ -50,17 +50,18 @@ class Inflater {
     ~Inflater() {
         if (ready_) ::inflateEnd(&stream_);
     }
-    // True when `into` is full. The stream need not end there, as in QEMU's decoder.
-    bool run(std::span<const std::byte> data, std::span<std::byte> into) {
+    // The bytes read when `into` is full. The stream need not end there, as in QEMU's decoder.
+    std::optional<std::size_t> run(std::span<const std::byte> data, std::span<std::byte> into) {
         if (!ready_) ready_ = ::inflateInit2(&stream_, raw_deflate_any_window) == Z_OK;
-        if (!ready_ || ::inflateReset(&stream_) != Z_OK) return false;
+        if (!ready_ || ::inflateReset(&stream_) != Z_OK) return std::nullopt;
         stream_.next_in = raw(data);
         stream_.avail_in =
             static_cast<uInt>(std::min<std::size_t>(data.size(), std::numeric_limits<uInt>::max()));
         stream_.next_out = raw(into);
         stream_.avail_out = static_cast<uInt>(into.size());
         const int status = ::inflate(&stream_, Z_FINISH);
-        return (status == Z_STREAM_END || status == Z_BUF_ERROR) && stream_.avail_out == 0;
+        if ((status != Z_STREAM_END && status != Z_BUF_ERROR) || stream_.avail_out != 0) return std::nullopt;
+        return stream_.total_in;
     }
 
   private:
@@ -68,35 +69,39 @@ class Inflater {
     bool ready_ = false;
 };
 
-Result<void> inflate_cluster(std::span<const std::byte> data, std::span<std::byte> into) {
+Result<std::size_t> inflate_cluster(std::span<const std::byte> data, std::span<std::byte> into) {
     using Decompressor = std::unique_ptr<libdeflate_decompressor, FreeWith<libdeflate_free_decompressor>>;
     thread_local const Decompressor fast(libdeflate_alloc_decompressor());
     if (!fast) return fail_memory();
     std::size_t consumed = 0;
     const auto status = libdeflate_deflate_decompress_ex(fast.get(), data.data(), data.size(), into.data(),
                                                          into.size(), &consumed, nullptr);
-    if (status == LIBDEFLATE_SUCCESS) return {};
+    if (status == LIBDEFLATE_SUCCESS) return consumed;
     // libdeflate wants streams that end exactly at the cluster's end; the format only wants a full cluster
     thread_local Inflater patient;
-    if (status != LIBDEFLATE_SHORT_OUTPUT && patient.run(data, into)) return {};
+    const auto length = status == LIBDEFLATE_SHORT_OUTPUT ? std::nullopt : patient.run(data, into);
+    if (length) return *length;
     return fail(ErrorKind::corrupt, "compressed data is damaged");
 }
 
 // The stream may be one frame, several, or one without its end; only the cluster must be full.
-Result<void> unzstd_cluster(std::span<const std::byte> data, std::span<std::byte> into) {
+Result<std::size_t> unzstd_cluster(std::span<const std::byte> data, std::span<std::byte> into) {
     thread_local const std::unique_ptr<ZSTD_DCtx, FreeWith<ZSTD_freeDCtx>> context(ZSTD_createDCtx());
     if (!context) return fail_memory();
     ZSTD_DCtx_reset(context.get(), ZSTD_reset_session_only);
     ZSTD_inBuffer in{data.data(), data.size(), 0};
     ZSTD_outBuffer out{into.data(), into.size(), 0};
+    std::size_t status = 0;
     while (out.pos < out.size) {
         const std::size_t before = in.pos + out.pos;
-        const std::size_t status = ZSTD_decompressStream(context.get(), &out, &in);
+        status = ZSTD_decompressStream(context.get(), &out, &in);
         if (ZSTD_isError(status))
             return failf(ErrorKind::corrupt, "compressed data is damaged: {}", ZSTD_getErrorName(status));
         if (in.pos + out.pos == before) return fail(ErrorKind::corrupt, "compressed data ends too early");
     }
-    return {};
+    // what may be left of the frame, its checksum for one, belongs to the stream
+    if (status != 0) ZSTD_decompressStream(context.get(), &out, &in);
+    return in.pos;
 }
 
 // Room for what would still be smaller than the cluster.
@@ -198,7 +203,7 @@ Result<std::unique_ptr<Compressor>> make_zstd(int level) {
 
 }  // namespace
 
-Result<void> decompress(Codec codec, std::span<const std::byte> data, std::span<std::byte> into) {
+Result<std::size_t> decompress(Codec codec, std::span<const std::byte> data, std::span<std::byte> into) {
     return codec == Codec::zlib ? inflate_cluster(data, into) : unzstd_cluster(data, into);
 }
 

@@ -12,9 +12,9 @@
 
 namespace qimg::qcow2 {
 
-// Fills `into` from the front of `data`, which may go on behind the compressed stream. Errors: corrupt when
-// the stream is damaged or holds less than `into`. Thread-safe.
-Result<void> decompress(Codec codec, std::span<const std::byte> data, std::span<std::byte> into);
+// Fills `into` from the front of `data`, which may go on behind the compressed stream; how much of `data` was
+// the stream. Errors: corrupt when the stream is damaged or holds less than `into`. Thread-safe.
+Result<std::size_t> decompress(Codec codec, std::span<const std::byte> data, std::span<std::byte> into);
 
 // Compresses clusters one by one; each thread has its own.
 class Compressor {
