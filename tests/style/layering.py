@@ -15,8 +15,8 @@ MAY_USE["seed"] = {"base", "storage", "iso9660", "fat", "seed"}
 MAY_USE["guest"] = {"base", "storage", "image", "guest"}
 MAY_USE["vm"] = {"base", "vm"}
 
-PUBLIC_LAYER = {"error": "base", "units": "base", "storage": "storage", "image": "image", "iso9660": "iso9660",
-                "seed": "seed", "vm": "vm"}
+PUBLIC_LAYER = {"error": "base", "units": "base", "progress": "base", "size_text": "base", "storage": "storage",
+                "image": "image", "iso9660": "iso9660", "seed": "seed", "vm": "vm"}
 
 # foreign header (a pattern) -> where it may be included
 HOMES = {
