@@ -42,7 +42,7 @@ def started():
 
 def main():
     build = Path(sys.argv[1])
-    checked = [program for program in programs.PROGRAMS if programs.sources(program)]
+    checked = [program for program in programs.PROGRAMS if programs.exists(program)]
     findings = [f"{program}: not built" for program in checked if not programs.built(build, program).is_file()]
     tree.report([*findings, *permissive(build), *started()], len(tree.cpp_files("src", "include")))
 

@@ -47,6 +47,10 @@ def main():
     build = Path(sys.argv[1])
     pages = list(programs.pages(build))
     findings = list(lint())
+    for program in programs.PROGRAMS:
+        # a file named like a command that the help does not list would go unchecked
+        if (tree.ROOT / "src/cli" / program / "commands.hpp").is_file() and not programs.commands(build, program):
+            findings.append(f"{program} --help lists no commands below `Commands:`")
     for page in pages:
         findings += one(build, *page)
     tree.report(findings, len(pages))

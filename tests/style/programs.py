@@ -1,4 +1,5 @@
-# Which programs and commands there are: read off src/cli, so that a new command is checked by itself.
+# Which programs and commands there are: read off src/cli and each program's help, so that a new command is
+# checked by itself.
 # SPDX-License-Identifier: Apache-2.0
 import os
 import subprocess
@@ -8,9 +9,8 @@ import tree
 PROGRAMS = ("qimg", "mkseed", "vmbox")
 
 
-def sources(program):
-    """The stems of src/cli/<program>/*.cc, written as commands are typed."""
-    return sorted(path.stem.replace("_", "-") for path in (tree.ROOT / "src/cli" / program).glob("*.cc"))
+def exists(program):
+    return any((tree.ROOT / "src/cli" / program).glob("*.cc"))
 
 
 def built(build, program):
@@ -26,15 +26,22 @@ def help_of(build, program, *command):
 
 
 def commands(build, program):
-    """The source files that the program knows as a command; for a program without commands, none."""
-    return [stem for stem in sources(program)
-            if any(line.split()[:1] == [stem] for line in help_of(build, program)[0].splitlines())]
+    """What the program's help lists below `Commands:`; none for a program that has no commands."""
+    listed, inside = [], False
+    for line in help_of(build, program)[0].splitlines():
+        if line.lower() in ("commands:", "subcommands:"):
+            inside = True
+        elif inside and line.startswith(" ") and not line.startswith("    "):
+            listed.append(line.split()[0])
+        elif inside and not line.startswith(" "):
+            break
+    return listed
 
 
 def pages(build):
     """Every (program, command or nothing, name of the page) there must be documentation and a test for."""
     for program in PROGRAMS:
-        if sources(program):
+        if exists(program):
             yield program, (), program
             for command in commands(build, program):
                 yield program, (command,), f"{program}-{command}"
