@@ -85,7 +85,8 @@ def own_include(path, included):
 def foreign_include(path, included):
     for pattern, homes in HOMES.items():
         if fnmatch(included, pattern):
-            at_home = any(fnmatch(str(path), home) for home in homes)
+            # a test may ask the same library for a second opinion
+            at_home = path.parts[0] == "tests" or any(fnmatch(str(path), home) for home in homes)
             return "" if at_home else f"its home is {' '.join(homes)}"
     return "" if SYSTEM.match(included) else "a foreign header without a home: name one in HOMES"
 
