@@ -13,7 +13,8 @@
 namespace qimg {
 
 struct FatOptions {
-    std::string label;         // in the boot sector and in the root folder, in capitals; 1 to 11 letters, digits, _ or -
+    std::string
+        label;  // in the boot sector and in the root folder, in capitals; 1 to 11 letters, digits, _ or -
     std::uint32_t serial = 0;  // the volume id that tells volumes apart
     std::int64_t time = 0;     // seconds since 1970, of every file; earlier than 1980 counts as 1980-01-01
 };

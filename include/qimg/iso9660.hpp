@@ -13,7 +13,8 @@
 namespace qimg {
 
 struct Iso9660Options {
-    std::string volume_id;  // written as given, also where ECMA-119 wants capitals; 1 to 16 characters (Joliet's limit)
+    std::string volume_id;  // written as given, also where ECMA-119 wants capitals; 1 to 16 characters
+                            // (Joliet's limit)
     std::int64_t time = 0;  // seconds since 1970, of every file and of the volume; 1970 to 2155
 };
 

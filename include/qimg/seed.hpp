@@ -15,6 +15,7 @@
 #include "qimg/error.hpp"
 #include "qimg/storage.hpp"
 #include "qimg/units.hpp"
+#include "qimg/volume.hpp"
 
 namespace qimg {
 
@@ -53,14 +54,9 @@ struct SeedOptions {
     std::int64_t time = seed_default_time;  // seconds since 1970, of the files and the volume
 };
 
-struct SeedFile {
-    std::string name;
-    std::string contents;
-};
-
 // The files of a seed, ready to be written.
 struct Seed {
-    std::vector<SeedFile> files;  // user-data, meta-data, then network-config and vendor-data where given
+    std::vector<VolumeFile> files;  // user-data, meta-data, then network-config and vendor-data where given
     std::string instance_id;
     std::vector<std::string> warnings;  // one line each: what cloud-init will take, but was hardly meant
 };

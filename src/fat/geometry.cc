@@ -8,7 +8,8 @@ namespace qimg::fat {
 
 namespace {
 
-constexpr std::uint64_t volume_bytes_max = 2047 * MiB;  // more would need clusters of 64 KiB, which not all systems read
+constexpr std::uint64_t volume_bytes_max =
+    2047 * MiB;  // more would need clusters of 64 KiB, which not all systems read
 constexpr std::uint32_t sectors_per_cluster_min = 4;
 constexpr std::uint32_t fat16_clusters_max = 65524;
 
@@ -36,7 +37,8 @@ Result<Geometry> geometry_for(std::span<const VolumeFile> files) {
     for (std::uint64_t bytes = MiB; bytes <= volume_bytes_max; bytes += MiB) {
         const Geometry geometry = geometry_of(bytes);
         std::uint64_t needed = 0;
-        for (const VolumeFile& file : files) needed += geometry.clusters_of(file.contents.size());
+        for (const VolumeFile& file : files)
+            needed += geometry.clusters_of(file.contents.size());
         if (needed <= geometry.clusters) return geometry;
     }
     return fail(ErrorKind::invalid_argument, "the files do not fit into a FAT16 volume of 2047 MiB");

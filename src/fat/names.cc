@@ -18,7 +18,9 @@ constexpr std::size_t extension_max = 3;
 constexpr std::string_view never_in_names = "\"*/:<>?\\|";
 constexpr std::string_view marks_in_short_names = "$%'-_@~`!(){}^#&";
 
-char capital(char c) { return c >= 'a' && c <= 'z' ? static_cast<char>(c - 'a' + 'A') : c; }
+char capital(char c) {
+    return c >= 'a' && c <= 'z' ? static_cast<char>(c - 'a' + 'A') : c;
+}
 
 std::string capitals(std::string_view text) {
     std::string out(text);
@@ -26,7 +28,9 @@ std::string capitals(std::string_view text) {
     return out;
 }
 
-bool is_letter_or_digit(char c) { return (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9'); }
+bool is_letter_or_digit(char c) {
+    return (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9');
+}
 
 // What a short name keeps of a long one: no spaces and dots, `_` for what it cannot have.
 std::string short_characters(std::string_view text, std::size_t max) {
@@ -50,7 +54,8 @@ ShortName padded(std::string_view stem, std::string_view extension) {
 // Ties long entries to their short one (FAT specification, section 7.2).
 std::uint8_t checksum(const ShortName& name) {
     unsigned int sum = 0;
-    for (char c : name) sum = (((sum & 1) << 7) + (sum >> 1) + static_cast<unsigned char>(c)) & 0xff;
+    for (char c : name)
+        sum = (((sum & 1) << 7) + (sum >> 1) + static_cast<unsigned char>(c)) & 0xff;
     return static_cast<std::uint8_t>(sum);
 }
 
@@ -63,7 +68,8 @@ Result<void> check_names(std::span<const VolumeFile> files) {
         const auto refuse = [&](std::string_view why) {
             return failf(ErrorKind::invalid_argument, "file name '{}': {}", printable(name), why);
         };
-        if (name.empty() || name.ends_with('.') || name.ends_with(' ')) return refuse("not a name for a file");
+        if (name.empty() || name.ends_with('.') || name.ends_with(' '))
+            return refuse("not a name for a file");
         if (name.size() > name_max) return refuse("longer than VFAT's 255 characters");
         const bool plain = std::ranges::all_of(name, [](char c) { return c >= 0x20 && c < 0x7f; });
         if (!plain) return refuse("only printable ASCII is possible on a FAT volume made here");
@@ -123,9 +129,12 @@ std::vector<LongEntry> long_entries(std::string_view name, const ShortName& shor
         entry.order = static_cast<std::uint8_t>(order == count ? order | last_long_entry : order);
         entry.checksum = checksum(short_name);
         std::size_t at = (order - 1) * long_entry_characters;
-        for (le16& c : entry.characters_1) c = character(at++);
-        for (le16& c : entry.characters_2) c = character(at++);
-        for (le16& c : entry.characters_3) c = character(at++);
+        for (le16& c : entry.characters_1)
+            c = character(at++);
+        for (le16& c : entry.characters_2)
+            c = character(at++);
+        for (le16& c : entry.characters_3)
+            c = character(at++);
         entries.push_back(entry);
     }
     return entries;

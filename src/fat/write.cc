@@ -21,8 +21,8 @@ using namespace fat;
 
 constexpr std::size_t files_max = 128;
 constexpr std::uint8_t fixed_disk = 0xf8;
-constexpr std::int64_t dos_epoch = 315'532'800;      // 1980-01-01
-constexpr std::int64_t dos_end = 4'354'819'199;      // 2107-12-31 23:59:59
+constexpr std::int64_t dos_epoch = 315'532'800;  // 1980-01-01
+constexpr std::int64_t dos_end = 4'354'819'199;  // 2107-12-31 23:59:59
 
 struct DosTime {
     std::uint16_t date = 0;
@@ -72,7 +72,8 @@ class Table {
     // A chain of neighbouring clusters; its first one, or 0 when there is none.
     std::uint32_t append_chain(std::uint64_t clusters) {
         const std::uint32_t first = clusters == 0 ? 0 : next_;
-        for (; clusters > 0; --clusters, ++next_) set(next_, clusters == 1 ? end_of_chain : next_ + 1);
+        for (; clusters > 0; --clusters, ++next_)
+            set(next_, clusters == 1 ? end_of_chain : next_ + 1);
         return first;
     }
 
@@ -82,7 +83,8 @@ class Table {
     static constexpr std::uint32_t end_of_chain = 0xffff;
 
     void set(std::uint32_t entry, std::uint32_t value) {
-        if (!fat12_) return store(std::span(bytes_).subspan(entry * 2), le16(static_cast<std::uint16_t>(value)));
+        if (!fat12_)
+            return store(std::span(bytes_).subspan(entry * 2), le16(static_cast<std::uint16_t>(value)));
         // two 12-bit entries share three bytes (FAT specification, section 4.1)
         const auto place = std::span(bytes_).subspan(entry + entry / 2);
         const std::uint32_t old = load<le16>(place);
@@ -124,8 +126,8 @@ ShortEntry short_entry(const ShortName& name, std::uint8_t attributes, DosTime t
 Result<void> write_fat(std::span<const VolumeFile> files, const FatOptions& options, Storage& onto) {
     TRY(check_names(files));
     if (files.size() > files_max) {
-        return failf(ErrorKind::invalid_argument, "{} files: at most {} fit into a volume made here", files.size(),
-                     files_max);
+        return failf(ErrorKind::invalid_argument, "{} files: at most {} fit into a volume made here",
+                     files.size(), files_max);
     }
     const ShortName label = TRY(label_name(options.label));
     const Geometry geometry = TRY(geometry_for(files));
@@ -138,7 +140,8 @@ Result<void> write_fat(std::span<const VolumeFile> files, const FatOptions& opti
     for (std::size_t i = 0; i < files.size(); ++i) {
         const std::string& contents = files[i].contents;
         const std::uint32_t first = table.append_chain(geometry.clusters_of(contents.size()));
-        for (const LongEntry& entry : long_entries(files[i].name, names[i])) root.append(entry);
+        for (const LongEntry& entry : long_entries(files[i].name, names[i]))
+            root.append(entry);
         ShortEntry entry = short_entry(names[i], attribute_read_only | attribute_archive, time);
         entry.creation_date = entry.access_date = time.date;
         entry.creation_time = time.time;
@@ -148,11 +151,13 @@ Result<void> write_fat(std::span<const VolumeFile> files, const FatOptions& opti
         if (first != 0) TRY(onto.write(geometry.cluster(first), bytes_of(contents)));
     }
     if (root.bytes().size() > root_bytes) {
-        return fail(ErrorKind::invalid_argument, "the names do not fit into a FAT root folder of 512 entries");
+        return fail(ErrorKind::invalid_argument,
+                    "the names do not fit into a FAT root folder of 512 entries");
     }
     const BootSector boot = boot_sector(geometry, label, options.serial);
     TRY(onto.write(HostOffset(0), std::as_bytes(std::span(&boot, 1))));
-    for (std::uint32_t i = 0; i < fat_count; ++i) TRY(onto.write(geometry.fat(i), table.bytes()));
+    for (std::uint32_t i = 0; i < fat_count; ++i)
+        TRY(onto.write(geometry.fat(i), table.bytes()));
     TRY(onto.write(geometry.root(), root.bytes()));
     return onto.resize(geometry.total_bytes());
 }

@@ -56,10 +56,11 @@ Bytes directory_bytes(const Directory& directory, std::uint32_t block) {
 
     Bytes bytes(size);
     iso9660_dir_init_new_su(bytes.data(), block, size, directory.own_system_use.data(),
-                            su_size(directory.own_system_use), block, size, directory.parent_system_use.data(),
-                            su_size(directory.parent_system_use), &time);
+                            su_size(directory.own_system_use), block, size,
+                            directory.parent_system_use.data(), su_size(directory.parent_system_use), &time);
     for (const Record& record : directory.records) {
-        // the library takes C strings, but UCS-2 has zero bytes: reserve the room first, put the name there below
+        // the library takes C strings, but UCS-2 has zero bytes: reserve the room first, put the name there
+        // below
         const std::string room(record.identifier.size(), '_');
         iso9660_dir_add_entry_su(bytes.data(), room.c_str(), record.block, record.bytes, ISO_FILE,
                                  record.system_use.data(), su_size(record.system_use), &time);

@@ -38,7 +38,8 @@ Result<void> check_names(std::span<const VolumeFile> files) {
         if (name.size() > joliet_name_max) return refuse("longer than Joliet's 64 characters");
         const bool plain = std::ranges::all_of(name, [](char c) { return c >= 0x20 && c < 0x7f; });
         if (!plain) return refuse("only printable ASCII is possible on an ISO 9660 volume made here");
-        if (name.find_first_of("*/:;?\\") != name.npos) return refuse("Joliet has none of the characters */:;?\\");
+        if (name.find_first_of("*/:;?\\") != name.npos)
+            return refuse("Joliet has none of the characters */:;?\\");
         if (!seen.insert(name).second) return refuse("occurs twice");
     }
     return {};

@@ -82,8 +82,8 @@ std::string continuation_area() {
     entry.identifier_length = extension_identifier.size();
     entry.descriptor_length = extension_descriptor.size();
     entry.source_length = extension_source.size();
-    entry.header.length = sizeof(ExtensionsEntry) + extension_identifier.size() + extension_descriptor.size() +
-                          extension_source.size();
+    entry.header.length = sizeof(ExtensionsEntry) + extension_identifier.size() +
+                          extension_descriptor.size() + extension_source.size();
     std::string area;
     append(area, entry);
     area += extension_identifier;

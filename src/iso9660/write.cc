@@ -21,8 +21,8 @@ namespace {
 using namespace iso9660;
 
 constexpr std::size_t files_max = 256;
-constexpr std::size_t volume_id_max = 16;                 // Joliet: 32 bytes of UCS-2
-constexpr std::int64_t time_max = 5'869'583'999;          // 2155-12-31, the last year of ECMA-119 9.1.5
+constexpr std::size_t volume_id_max = 16;         // Joliet: 32 bytes of UCS-2
+constexpr std::int64_t time_max = 5'869'583'999;  // 2155-12-31, the last year of ECMA-119 9.1.5
 
 Result<void> check(std::span<const VolumeFile> files, const Iso9660Options& options) {
     TRY(check_names(files));
@@ -31,12 +31,12 @@ Result<void> check(std::span<const VolumeFile> files, const Iso9660Options& opti
                      printable(options.volume_id), volume_id_max);
     }
     if (files.size() > files_max) {
-        return failf(ErrorKind::invalid_argument, "{} files: at most {} fit into a volume made here", files.size(),
-                     files_max);
+        return failf(ErrorKind::invalid_argument, "{} files: at most {} fit into a volume made here",
+                     files.size(), files_max);
     }
     if (options.time < 0 || options.time > time_max) {
-        return failf(ErrorKind::invalid_argument, "time {}: ISO 9660 volumes made here begin in 1970 and end in 2155",
-                     options.time);
+        return failf(ErrorKind::invalid_argument,
+                     "time {}: ISO 9660 volumes made here begin in 1970 and end in 2155", options.time);
     }
     for (const VolumeFile& file : files) {
         if (file.contents.size() > std::numeric_limits<std::uint32_t>::max()) {
@@ -46,7 +46,9 @@ Result<void> check(std::span<const VolumeFile> files, const Iso9660Options& opti
     return {};
 }
 
-std::uint32_t blocks_of(std::uint64_t bytes) { return static_cast<std::uint32_t>(divide_up(bytes, block_bytes)); }
+std::uint32_t blocks_of(std::uint64_t bytes) {
+    return static_cast<std::uint32_t>(divide_up(bytes, block_bytes));
+}
 
 // Both directories; their records' blocks are relative to the first block of file data.
 struct Trees {
@@ -63,7 +65,8 @@ Trees make_trees(std::span<const VolumeFile> files, std::int64_t time) {
     std::uint32_t block = 0;
     for (std::size_t i = 0; i < files.size(); ++i) {
         const auto bytes = static_cast<std::uint32_t>(files[i].contents.size());
-        trees.rock_ridge.records.push_back({identifiers[i], file_system_use(files[i].name, time), block, bytes});
+        trees.rock_ridge.records.push_back(
+            {identifiers[i], file_system_use(files[i].name, time), block, bytes});
         trees.joliet.records.push_back({ucs2(files[i].name), "", block, bytes});
         block += blocks_of(bytes);
     }
@@ -73,7 +76,8 @@ Trees make_trees(std::span<const VolumeFile> files, std::int64_t time) {
 }
 
 void place_files(Directory& directory, std::uint32_t first_block) {
-    for (Record& record : directory.records) record.block += first_block;
+    for (Record& record : directory.records)
+        record.block += first_block;
 }
 
 // A path table with the root alone (ECMA-119 9.4), once per byte order.
@@ -104,7 +108,8 @@ Result<void> write_iso9660(std::span<const VolumeFile> files, const Iso9660Optio
     place_files(trees.joliet, data_block);
 
     std::uint64_t blocks = data_block;
-    for (const VolumeFile& file : files) blocks += blocks_of(file.contents.size());
+    for (const VolumeFile& file : files)
+        blocks += blocks_of(file.contents.size());
     if (blocks > std::numeric_limits<std::uint32_t>::max()) {
         return fail(ErrorKind::invalid_argument, "the files do not fit into an ISO 9660 volume");
     }
@@ -121,9 +126,8 @@ Result<void> write_iso9660(std::span<const VolumeFile> files, const Iso9660Optio
     };
     put(primary_descriptor_block,
         primary_descriptor(volume, {root, path_table_l_block, path_table_m_block, tables.bytes}));
-    put(joliet_descriptor_block,
-        joliet_descriptor(volume,
-                          {joliet_root, joliet_path_table_l_block, joliet_path_table_m_block, joliet_tables.bytes}));
+    put(joliet_descriptor_block, joliet_descriptor(volume, {joliet_root, joliet_path_table_l_block,
+                                                            joliet_path_table_m_block, joliet_tables.bytes}));
     put(terminator_block, terminator());
     put(path_table_l_block, tables.l);
     put(path_table_m_block, tables.m);
