@@ -90,10 +90,7 @@ std::unexpected<qimg::Error> refuse(const CLI::ParseError& error) {
 qimg::Result<Arguments> finish(CommandLine& line) {
     Arguments& arguments = line.arguments;
     if (line.disk_format != "raw") {
-        return refuse(
-            fmt::format("disk format '{}': mkseed writes raw images only; convert them with "
-                        "'qimg convert -O {} OUTPUT …'",
-                        line.disk_format, line.disk_format));
+        return refuse(fmt::format("disk format '{}': mkseed writes raw images only", line.disk_format));
     }
     if (line.filesystem == "vfat") arguments.filesystem = qimg::SeedFilesystem::vfat;
     if (line.filesystem != "vfat" && line.filesystem != "iso9660" && line.filesystem != "iso") {
