@@ -7,9 +7,6 @@
 
 namespace qimg {
 
-namespace {
-
-// The length of the well-formed UTF-8 sequence at the front of `text`; 0 when it is not one.
 std::size_t utf8_length(std::string_view text) {
     const auto byte = [&](std::size_t i) { return static_cast<unsigned char>(text[i]); };
     const unsigned char first = byte(0);
@@ -24,6 +21,8 @@ std::size_t utf8_length(std::string_view text) {
     const bool past_unicode = first == 0xf4 && byte(1) >= 0x90;
     return overlong || surrogate || past_unicode ? 0 : length;
 }
+
+namespace {
 
 bool is_control(std::string_view sequence) {
     const auto first = static_cast<unsigned char>(sequence[0]);

@@ -26,4 +26,7 @@ std::string errno_text(int error_number);
 // The Error for a failed system call: "NAME: DOING: TEXT OF ERRNO".
 std::unexpected<Error> fail_errno(int error_number, std::string_view name, std::string_view doing);
 
+// The length of the well-formed UTF-8 sequence at the front of `text`, which is not empty; 0 when it is none.
+std::size_t utf8_length(std::string_view text);
+
 }  // namespace qimg
