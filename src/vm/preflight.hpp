@@ -1,0 +1,37 @@
+// What must hold before a sandbox's first file is made. Only looks; changes nothing.
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "qimg/error.hpp"
+#include "qimg/vm.hpp"
+#include "vm/file_access.hpp"
+#include "vm/host_facts.hpp"
+#include "vm/hypervisor.hpp"
+
+namespace qimg::vm {
+
+// The images a base stands on, itself first, after these checks: each opens and none is held by a writer;
+// each names its backing format, without which libvirt refuses it; QEMU's user reaches each. `warnings` gets
+// a line for every image that somebody else may write.
+// Errors: not_found, in_use, corrupt, unsupported, read_only.
+Result<void> check_base(const std::string& base, const std::optional<std::string>& format, const FileUser& user,
+                        std::vector<std::string>& warnings);
+
+// No domain of that name, running or not, is on the connection. Errors: exists.
+Result<void> check_domain_name(const Hypervisor& hypervisor, const std::string& name);
+
+// Decides an empty network, and checks that a named one is active and that forwards are possible.
+Result<std::string> decide_network(const Hypervisor& hypervisor, const Machine& machine);
+
+// `folder` or its nearest existing ancestor has room for `bytes`. Errors: no_space.
+Result<void> check_space(const std::string& folder, std::uint64_t bytes);
+
+// QEMU's user, or the caller where QEMU runs as whoever asks for it.
+FileUser qemu_file_user(const HostFacts& host);
+
+}  // namespace qimg::vm
