@@ -19,6 +19,8 @@ struct FatOptions {
     std::int64_t time = 0;     // seconds since 1970, of every file; earlier than 1980 counts as 1980-01-01
 };
 
+// Its logical sectors have 2048 bytes, so that it mounts from a CD-ROM drive as well as from a disk.
+//
 // Writes a volume with `files` onto the empty storage `onto`, of whole MiB, as small as the files allow.
 // Names keep their case and length (VFAT). The same arguments give the same bytes. Errors:
 // invalid_argument for a name that VFAT cannot hold or that occurs twice (whatever its case), for more than

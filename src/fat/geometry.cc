@@ -10,23 +10,23 @@ namespace {
 
 constexpr std::uint64_t volume_bytes_max =
     2047 * MiB;  // more would need clusters of 64 KiB, which not all systems read
-constexpr std::uint32_t sectors_per_cluster_min = 4;
+constexpr std::uint32_t sectors_per_cluster_min = 1;
 constexpr std::uint32_t fat16_clusters_max = 65524;
 
 Geometry geometry_of(std::uint64_t bytes) {
     Geometry geometry;
-    geometry.total_sectors = static_cast<std::uint32_t>(bytes / sector_bytes);
+    geometry.total_sectors = static_cast<std::uint32_t>(bytes / logical_sector_bytes);
     geometry.sectors_per_cluster = sectors_per_cluster_min;
     while (geometry.total_sectors / geometry.sectors_per_cluster > fat16_clusters_max) {
         geometry.sectors_per_cluster *= 2;
     }
     // Enough table for every sector after the fixed parts: a little more than the clusters then need.
-    const std::uint32_t root_sectors = root_bytes / std::uint32_t{sector_bytes};
+    const std::uint32_t root_sectors = root_bytes / logical_sector_bytes;
     const std::uint32_t after_fixed = geometry.total_sectors - reserved_sectors - root_sectors;
     const std::uint32_t entries = after_fixed / geometry.sectors_per_cluster + first_data_cluster;
     const bool may_be_fat16 = entries >= 4085;
     const std::uint32_t fat_bytes = may_be_fat16 ? entries * 2 : entries * 3 / 2 + 1;
-    geometry.sectors_per_fat = static_cast<std::uint32_t>(divide_up(fat_bytes, sector_bytes));
+    geometry.sectors_per_fat = static_cast<std::uint32_t>(divide_up(fat_bytes, logical_sector_bytes));
     geometry.clusters = (after_fixed - fat_count * geometry.sectors_per_fat) / geometry.sectors_per_cluster;
     return geometry;
 }

@@ -11,6 +11,8 @@
 
 namespace qimg::fat {
 
+// A CD-ROM's: Linux mounts the volume from a CD-ROM drive as well as from a disk with smaller sectors.
+inline constexpr std::uint32_t logical_sector_bytes = 2048;
 inline constexpr std::uint32_t reserved_sectors = 1;
 inline constexpr std::uint32_t fat_count = 2;
 inline constexpr std::uint32_t root_entries = 512;
@@ -25,16 +27,16 @@ struct Geometry {
 
     // The number of clusters alone decides (FAT specification, section 3.5).
     bool is_fat12() const { return clusters < 4085; }
-    std::uint64_t cluster_bytes() const { return sectors_per_cluster * sector_bytes; }
+    std::uint64_t cluster_bytes() const { return std::uint64_t{sectors_per_cluster} * logical_sector_bytes; }
     std::uint64_t clusters_of(std::uint64_t bytes) const { return divide_up(bytes, cluster_bytes()); }
     HostOffset fat(std::uint32_t index) const {
-        return HostOffset((reserved_sectors + std::uint64_t{index} * sectors_per_fat) * sector_bytes);
+        return HostOffset((reserved_sectors + std::uint64_t{index} * sectors_per_fat) * logical_sector_bytes);
     }
     HostOffset root() const { return fat(fat_count); }
     HostOffset cluster(std::uint64_t number) const {
         return root() + root_bytes + (number - first_data_cluster) * cluster_bytes();
     }
-    std::uint64_t total_bytes() const { return total_sectors * sector_bytes; }
+    std::uint64_t total_bytes() const { return std::uint64_t{total_sectors} * logical_sector_bytes; }
 };
 
 // The smallest volume of whole MiB that holds the files. Errors: invalid_argument past 2047 MiB.

@@ -41,7 +41,7 @@ DosTime dos_time(std::int64_t seconds) {
 
 BootSector boot_sector(const Geometry& geometry, const ShortName& label, std::uint32_t serial) {
     BootSector boot;
-    boot.bytes_per_sector = static_cast<std::uint16_t>(sector_bytes);
+    boot.bytes_per_sector = static_cast<std::uint16_t>(logical_sector_bytes);
     boot.sectors_per_cluster = static_cast<std::uint8_t>(geometry.sectors_per_cluster);
     boot.reserved_sectors = static_cast<std::uint16_t>(reserved_sectors);
     boot.fat_count = fat_count;
@@ -64,7 +64,7 @@ BootSector boot_sector(const Geometry& geometry, const ShortName& label, std::ui
 class Table {
   public:
     explicit Table(const Geometry& geometry)
-        : fat12_(geometry.is_fat12()), bytes_(geometry.sectors_per_fat * sector_bytes) {
+        : fat12_(geometry.is_fat12()), bytes_(std::size_t{geometry.sectors_per_fat} * logical_sector_bytes) {
         set(0, 0xff00 | fixed_disk);
         set(1, end_of_chain);
     }

@@ -3,7 +3,6 @@
 #include "seed/cloud_config.hpp"
 
 #include <algorithm>
-#include <array>
 
 #include "base/text.hpp"
 
@@ -12,7 +11,7 @@ namespace qimg::seed {
 namespace {
 
 // Sorted, for the binary search below.
-constexpr auto known_keys = std::to_array<std::string_view>({
+constexpr std::string_view known_keys[] = {
     "allow_public_ssh_keys",
     "ansible",
     "apk_repos",
@@ -133,8 +132,8 @@ constexpr auto known_keys = std::to_array<std::string_view>({
     "yum_repo_dir",
     "yum_repos",
     "zypper",
-});
-static_assert(std::is_sorted(known_keys.begin(), known_keys.end()));
+};
+static_assert(std::is_sorted(std::begin(known_keys), std::end(known_keys)));
 
 constexpr std::size_t key_max = 40;  // a longer key is none of the known ones, however it is misspelled
 

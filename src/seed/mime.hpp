@@ -1,5 +1,5 @@
-// MIME multi-part archives: several kinds of user-data in one file (RFC 2046, cloud-init "MIME multi-part
-// archive"). SPDX-License-Identifier: Apache-2.0
+// MIME multi-part archives: several kinds of user-data in one file (RFC 2046).
+// SPDX-License-Identifier: Apache-2.0
 #pragma once
 
 #include <string>

@@ -1,6 +1,6 @@
 // Parses mkseed's command line with CLI11.
 // SPDX-License-Identifier: Apache-2.0
-#include "arguments.hpp"
+#include "cli/mkseed/arguments.hpp"
 
 #include <fmt/core.h>
 

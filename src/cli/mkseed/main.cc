@@ -9,7 +9,7 @@
 #include <cstring>
 #include <filesystem>
 
-#include "arguments.hpp"
+#include "cli/mkseed/arguments.hpp"
 #include "qimg/seed.hpp"
 #include "qimg/storage.hpp"
 

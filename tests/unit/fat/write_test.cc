@@ -50,13 +50,15 @@ Volume read_back(const std::vector<VolumeFile>& written, const FatOptions& optio
     volume.image.resize(storage->size().value());
     REQUIRE(storage->read(HostOffset(0), std::as_writable_bytes(std::span(volume.image))));
     const std::string& image = volume.image;
-    const std::size_t cluster_bytes = get(image, 13, 1) * 512;
-    const std::size_t fat = get(image, 14, 2) * 512;
-    const std::size_t fat_bytes = get(image, 22, 2) * 512;
+    const std::size_t sector = get(image, 11, 2);
+    CHECK(sector == 2048);
+    const std::size_t cluster_bytes = get(image, 13, 1) * sector;
+    const std::size_t fat = get(image, 14, 2) * sector;
+    const std::size_t fat_bytes = get(image, 22, 2) * sector;
     const std::size_t root = fat + get(image, 16, 1) * fat_bytes;
     const std::size_t data = root + get(image, 17, 2) * 32;
     const std::size_t sectors = get(image, 19, 2) != 0 ? get(image, 19, 2) : get(image, 32, 4);
-    REQUIRE(sectors * 512 == image.size());
+    REQUIRE(sectors * sector == image.size());
     const std::size_t clusters = (image.size() - data) / cluster_bytes;
     volume.fat12 = clusters < 4085;
     REQUIRE(fat_bytes * 8 >= (clusters + 2) * (volume.fat12 ? 12 : 16));
@@ -97,7 +99,7 @@ void check_files(const Volume& volume, const std::vector<VolumeFile>& written) {
 
 }  // namespace
 
-TEST_CASE("a small volume is FAT12 of one MiB with label and serial") {
+TEST_CASE("a small volume is FAT12 of one MiB with label and serial, in sectors of a CD-ROM") {
     const std::vector<VolumeFile> files{
         {"user-data", "#cloud-config\n"}, {"meta-data", ""}, {"network-config", std::string(5000, 'n')}};
     const Volume volume = read_back(files, options);
@@ -144,7 +146,7 @@ TEST_CASE("the same files give the same bytes") {
 
 TEST_CASE("a time before 1980 counts as 1980") {
     const Volume volume = read_back({{"a", "b"}}, {"cidata", 0, 0});
-    const std::size_t root = 512 + 2 * get(volume.image, 22, 2) * 512;
+    const std::size_t root = (1 + 2 * get(volume.image, 22, 2)) * 2048;
     CHECK(get(volume.image, root + 24, 2) == (1U << 5 | 1U));
 }
 
