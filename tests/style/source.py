@@ -61,7 +61,7 @@ def allocation(path, code):
 
 def long_functions(path, code):
     """Counts lines from a body's `{` to its `}`: a block that is not in another one and is neither a
-    namespace, a type, nor an initialiser behind `=`."""
+    namespace, a type, nor an initialiser behind `=` or inside parentheses."""
     code = re.sub(r"(?m)^\s*#.*(?:\\\n.*)*$", lambda match: "\n" * match.group(0).count("\n"), code)
     stack = []
     head_start = 0
@@ -71,7 +71,7 @@ def long_functions(path, code):
         if match.group(0) == "{":
             in_scope = all(kind == "scope" for kind, _ in stack)
             scope = SCOPE.search(re.sub(r"template\s*<[^{]*?>\s*(?=\w)", "", head)) and "(" not in head
-            kind = "inner" if not in_scope else "scope" if scope else "data" if head.rstrip().endswith("=") else "body"
+            kind = "inner" if not in_scope else "scope" if scope else "data" if head.rstrip().endswith(("=", "(", ",")) else "body"
             stack.append((kind, match.start()))
         elif match.group(0) == "}" and stack:
             kind, start = stack.pop()
