@@ -13,17 +13,29 @@
 
 namespace qimg {
 
-struct ConvertOptions {
-    std::vector<std::string> sources;  // one after the other, as one disk
+struct ConvertSource {
+    std::string path;
     OpenOptions open;
-    std::optional<std::string> snapshot;  // of the source, by name or id
-    CreateOptions target;                 // size: taken from the sources when absent
-    bool compress = false;
-    std::optional<int> compression_level;
+};
+
+// An internal snapshot by id, by name, or by both; with `either`, by an id or else a name.
+struct SnapshotChoice {
+    std::optional<std::string> id;
+    std::optional<std::string> name;
+    bool either = false;
+};
+
+struct ConvertOptions {
+    std::vector<ConvertSource> sources;      // one after the other, as one disk
+    std::optional<SnapshotChoice> snapshot;  // of the only source
+    CreateOptions target;                    // size: taken from the sources when absent
+    bool compress = false;                   // qcow2 only
+    std::optional<int> compression_level;    // zlib 1 to 9, zstd 1 to 19; absent: the fast one
     bool existing_target = false;  // write into a target that exists (-n)
-    bool target_is_zero = false;
+    bool target_is_zero = false;    // the existing target reads as zeroes
     std::uint64_t sparse_bytes = 4096;  // runs of zeroes at least this long become holes; 0: never
     unsigned threads = 0;               // 0: as many as there are processors
+    std::uint64_t rate_limit = 0;       // bytes a second; 0: none
 };
 
 struct ConvertReport {

@@ -19,6 +19,7 @@ struct Command {
 };
 
 constexpr Command commands[] = {
+    {"convert", convert_command, "copy a disk into a new image of any format"},
     {"create", create_command, "make a new image"},
     {"info", info_command, "tell what an image is"},
     {"map", map_command, "tell where each part of the disk lies"},

@@ -297,7 +297,12 @@ Result<Bytes> serialize_header(Header& header) {
     header.header_bytes = v3 ? static_cast<std::uint32_t>(sizeof(disk::Header) + header.unknown_fields.size())
                              : disk::header_bytes_v2;
     Bytes out(v3 ? sizeof(disk::Header) : disk::header_bytes_v2);
-    const auto append = [&](std::span<const std::byte> bytes) { out.insert(out.end(), bytes.begin(), bytes.end()); };
+    // not insert(): g++ 12 at -O3 believes that it could write past the vector's end
+    const auto append = [&](std::span<const std::byte> bytes) {
+        const auto at = static_cast<std::ptrdiff_t>(out.size());
+        out.resize(out.size() + bytes.size());
+        std::copy(bytes.begin(), bytes.end(), out.begin() + at);
+    };
     const auto append_extension = [&](std::uint32_t type, std::span<const std::byte> data) {
         const disk::ExtensionHeader head{type, static_cast<std::uint32_t>(data.size())};
         append(std::as_bytes(std::span(&head, 1)));

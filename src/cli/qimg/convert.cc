@@ -1,0 +1,354 @@
+// qimg convert: copies a disk into a new image of any format.
+// SPDX-License-Identifier: Apache-2.0
+#include "qimg/operations/convert.hpp"
+
+#include <fmt/core.h>
+
+#include <algorithm>
+#include <array>
+#include <charconv>
+
+#include "cli/qimg/arguments.hpp"
+#include "cli/qimg/commands.hpp"
+#include "cli/qimg/create_options.hpp"
+#include "cli/qimg/messages.hpp"
+#include "cli/qimg/option_list.hpp"
+#include "cli/qimg/progress_bar.hpp"
+#include "cli/qimg/size_argument.hpp"
+#include "cli/qimg/source_image.hpp"
+#include "qimg/printable.hpp"
+
+namespace qimg::cli {
+
+namespace {
+
+enum Key : int { target_is_zero = long_only(0), target_image_opts, image_opts, object, level, bitmaps, salvage };
+
+constexpr OptionSpec option_specs[] = {
+    {'f', "source-format", true},
+    {'O', "target-format", true},
+    {'B', "backing", true},
+    {'F', "backing-format", true},
+    {'o', "options", true},
+    {'c', "compress"},
+    {level, "compression-level", true},
+    {'l', "snapshot", true},
+    {'n', "no-create"},
+    {target_is_zero, "target-is-zero"},
+    {'S', "sparse-size", true},
+    {'m', "parallel", true},
+    {'W', "oob"},
+    {'C', "copy-range-offloading"},
+    {'r', "rate-limit", true},
+    {'t', "cache", true},
+    {'T', "source-cache", true},
+    {'U', "force-share"},
+    {'p', "progress"},
+    {'q', "quiet"},
+    {image_opts, "image-opts"},
+    {target_image_opts, "target-image-opts"},
+    {object, "object", true},
+    {bitmaps, "bitmaps"},
+    {salvage, "salvage"},
+};
+
+constexpr const char* help =
+    "usage: qimg convert [OPTION]... SOURCE... TARGET\n"
+    "Copies what guests see of SOURCE into TARGET. Several sources become one disk, one behind the other.\n"
+    "TARGET appears, and an older one is replaced, only when that has succeeded.\n"
+    "\n"
+    "  -f, --source-format FORMAT    qcow2 or raw, instead of what the first bytes say\n"
+    "  -O, --target-format FORMAT    qcow2 or raw (default: raw)\n"
+    "  -c, --compress                compress the target's clusters\n"
+    "      --compression-level N     1 to 9 (zlib) or 19 (zstd), instead of the fast way\n"
+    "  -o, --options NAME=VALUE,...  properties of the target; -o help lists them\n"
+    "  -B, --backing IMAGE           leave out what IMAGE has; the target becomes an overlay of it\n"
+    "  -F, --backing-format FORMAT   the format of that image\n"
+    "  -l, --snapshot SNAPSHOT       copy the disk as it was then\n"
+    "  -S, --sparse-size SIZE        zeroes at least this long become holes (default: 4k; 0: none)\n"
+    "  -n, --no-create               write into a target that exists\n"
+    "      --target-is-zero          with -n: it reads as zeroes already\n"
+    "  -m, --parallel N              threads, 1 to 16 (default: as many as processors)\n"
+    "  -r, --rate-limit SIZE         bytes a second at most\n"
+    "  -p, --progress                show how far it is\n"
+    "  -q, --quiet                   print nothing but errors\n"
+    "  -U, --force-share             read images that are in use\n"
+    "      --image-opts              SOURCE is a list such as driver=qcow2,file.filename=NAME\n"
+    "      --target-image-opts       so is TARGET; needs -n\n"
+    "  -t, -T CACHE, -C, -W          accepted; without effect\n"
+    "      --object OBJECT           accepted; secrets are not used\n";
+
+struct Request {
+    SourceOptions source;
+    ConvertOptions convert;
+    std::string format = "raw";
+    OptionList options;
+    bool has_options = false;
+    bool has_sparse_size = false;
+    bool offload = false;
+    bool target_image_opts = false;
+    bool show_progress = false;
+    bool quiet = false;
+};
+
+bool is_cache_mode(std::string_view mode) {
+    constexpr std::array modes = {"none", "off", "writeback", "writethrough", "directsync", "unsafe"};
+    return std::find(modes.begin(), modes.end(), mode) != modes.end();
+}
+
+std::optional<int> parse_int(std::string_view text) {
+    int number = 0;
+    const auto [stopped, error] = std::from_chars(text.data(), text.data() + text.size(), number);
+    if (error != std::errc() || stopped != text.data() + text.size()) return std::nullopt;
+    return number;
+}
+
+// Prints the error; a value that is an exit status, for take_option.
+template <class... Args>
+int refuse(fmt::format_string<Args...> format, Args&&... args) {
+    print_errorf(format, std::forward<Args>(args)...);
+    return 1;
+}
+
+std::optional<int> take_sparse_size(Request& request, const char* text) {
+    constexpr std::uint64_t largest = 16 * MiB;
+    const auto size = parse_size_argument("buffer size for sparse output", text);
+    if (!size) return 1;
+    if (*size % sector_bytes != 0 || *size > largest) {
+        return refuse(
+            "Invalid buffer size for sparse output specified. Valid sizes are multiples of {} up to {}. Select 0 "
+            "to disable sparse detection (fully allocates output).",
+            sector_bytes, largest);
+    }
+    request.convert.sparse_bytes = *size;
+    request.has_sparse_size = true;
+    return std::nullopt;
+}
+
+// "snapshot.id=ID,snapshot.name=NAME", or one word that may be either.
+std::optional<int> take_snapshot(Request& request, const std::string& text) {
+    SnapshotChoice choice;
+    if (!text.starts_with("snapshot.")) {
+        choice = SnapshotChoice{text, text, true};
+        request.convert.snapshot = choice;
+        return std::nullopt;
+    }
+    OptionList list;
+    if (!list.add(text)) return refuse("Failed in parsing snapshot param '{}'", text);
+    for (const auto& [name, value] : list.items()) {
+        if (name == "snapshot.id") {
+            choice.id = value;
+        } else if (name == "snapshot.name") {
+            choice.name = value;
+        } else {
+            print_errorf("Invalid parameter '{}'", name);
+            return refuse("Failed in parsing snapshot param '{}'", text);
+        }
+    }
+    request.convert.snapshot = choice;
+    return std::nullopt;
+}
+
+std::optional<int> take_number(Request& request, int key, const char* text) {
+    constexpr int threads_max = 16;
+    const auto number = parse_int(text);
+    if (key == 'm') {
+        if (!number || *number < 1 || *number > threads_max) {
+            return refuse("Invalid number of coroutines. Allowed number of coroutines is between 1 and {}", threads_max);
+        }
+        request.convert.threads = static_cast<unsigned>(*number);
+    } else {
+        if (!number) return refuse("Invalid compression level '{}'", text);
+        request.convert.compression_level = number;
+    }
+    return std::nullopt;
+}
+
+// What is accepted for the sake of scripts, or refused.
+std::optional<int> take_other(Request& request, int key, const Arguments& arguments) {
+    switch (key) {
+        case 'C':
+            request.offload = true;
+            break;
+        case 'W':
+            break;
+        case 't':
+            if (!is_cache_mode(arguments.value())) return refuse("Invalid cache option: {}", arguments.value());
+            break;
+        case 'T':
+            if (!is_cache_mode(arguments.value())) return refuse("Invalid source cache option: {}", arguments.value());
+            break;
+        case object:
+            if (!accept_object(arguments.value())) return 1;
+            break;
+        case bitmaps:
+            return refuse("--bitmaps: copying bitmaps is not supported; without it, only the disk is copied");
+        case salvage:
+            return refuse("--salvage: copying what is left of a damaged image is not supported");
+        default:
+            return arguments.status();
+    }
+    return std::nullopt;
+}
+
+// Options about how the target is written.
+std::optional<int> take_writing_option(Request& request, int key, const Arguments& arguments) {
+    switch (key) {
+        case 'c':
+            request.convert.compress = true;
+            break;
+        case 'n':
+            request.convert.existing_target = true;
+            break;
+        case target_is_zero:
+            request.convert.target_is_zero = true;
+            break;
+        case target_image_opts:
+            request.target_image_opts = true;
+            break;
+        case 'S':
+            return take_sparse_size(request, arguments.value());
+        case 'm':
+        case level:
+            return take_number(request, key, arguments.value());
+        case 'r': {
+            const auto rate = parse_size_argument("rate limit", arguments.value());
+            if (!rate) return 1;
+            request.convert.rate_limit = *rate;
+            break;
+        }
+        default:
+            return take_other(request, key, arguments);
+    }
+    return std::nullopt;
+}
+
+// Takes one option; the exit status when that ends the command.
+std::optional<int> take_option(Request& request, int key, const Arguments& arguments) {
+    switch (key) {
+        case 'f':
+            request.source.format = arguments.value();
+            break;
+        case 'O':
+            request.format = arguments.value();
+            break;
+        case 'B':
+            request.options.set("backing_file", arguments.value());
+            break;
+        case 'F':
+            request.options.set("backing_fmt", arguments.value());
+            break;
+        case 'o':
+            if (!request.options.add(arguments.value())) return refuse("Invalid option list: {}", arguments.value());
+            request.has_options = true;
+            break;
+        case 'l':
+            return take_snapshot(request, arguments.value());
+        case 'U':
+            request.source.force_share = true;
+            break;
+        case image_opts:
+            request.source.image_opts = true;
+            break;
+        case 'p':
+            request.show_progress = true;
+            break;
+        case 'q':
+            request.quiet = true;
+            break;
+        default:
+            return take_writing_option(request, key, arguments);
+    }
+    return std::nullopt;
+}
+
+// Options that exclude each other; the exit status when they do.
+std::optional<int> check_request(const Request& request) {
+    if (request.target_image_opts && !request.convert.existing_target) {
+        return refuse("--target-image-opts requires use of -n flag");
+    }
+    if (request.offload && request.has_sparse_size) return refuse("Cannot enable copy offloading when -S is used");
+    if (request.offload && request.convert.compress) return refuse("Cannot enable copy offloading when -c is used");
+    if (request.convert.existing_target && request.has_options) {
+        return refuse("-o has no effect when skipping image creation");
+    }
+    if (request.convert.target_is_zero && !request.convert.existing_target) {
+        return refuse("--target-is-zero requires use of -n flag");
+    }
+    return std::nullopt;
+}
+
+// The target from its name and the creation options; false with the error printed.
+bool resolve_target(Request& request, const std::string& name) {
+    SourceOptions how;
+    how.format = request.target_image_opts ? std::nullopt : std::optional(request.format);
+    how.image_opts = request.target_image_opts;
+    const auto target = parse_source(name, how);
+    if (!target) {
+        print_error(target.error());
+        return false;
+    }
+    if (const auto creatable = check_creatable(request.format); !creatable) {
+        print_error(creatable.error());
+        return false;
+    }
+    const auto options = CreationOptions::parse(request.format, request.options);
+    if (!options) {
+        print_error(options.error());
+        return false;
+    }
+    if (options->value("backing_file") && !options->value("backing_fmt")) {
+        print_error("Use of backing file requires explicit backing format");
+        return false;
+    }
+    auto resolved = options->resolve(target->path);
+    if (!resolved) {
+        print_error(resolved.error(), fmt::format("{}: error while converting {}", printable(name), request.format));
+        return false;
+    }
+    resolved->size.reset();  // it is that of the sources
+    if (request.target_image_opts && target->open.format) resolved->format = *target->open.format;
+    request.convert.target = std::move(*resolved);
+    return true;
+}
+
+int convert_images(Request& request, std::vector<std::string> names) {
+    if (names.size() < 2) return refuse("Must specify image file name");
+    if (request.convert.snapshot && names.size() > 2) return refuse("No support for concatenating multiple snapshot");
+    if (const auto status = check_request(request)) return *status;
+    if (request.options.wants_help()) {
+        print_creation_help(request.format, true);
+        return 0;
+    }
+    const std::string target = names.back();
+    names.pop_back();
+    for (const std::string& name : names) {
+        auto source = source_image(name, request.source, Access::read_only);
+        if (!source) return 1;
+        request.convert.sources.push_back({source->path, source->open});
+    }
+    if (!resolve_target(request, target)) return 1;
+    ProgressBar progress({.asked = request.show_progress && !request.quiet, .quiet = request.quiet});
+    const auto report = convert(request.convert, file_opener(), progress);
+    if (report) return 0;
+    print_error(report.error());
+    return 1;
+}
+
+}  // namespace
+
+int convert_command(int argc, char** argv) {
+    Request request;
+    Arguments arguments(argc, argv, option_specs, help);
+    for (int key; (key = arguments.next()) != Arguments::end;) {
+        if (const auto status = take_option(request, key, arguments)) return *status;
+    }
+    const auto operands = arguments.operands();
+    if (request.options.wants_help() && operands.size() < 2) {
+        print_creation_help(request.format, false);
+        return 0;
+    }
+    return convert_images(request, operands);
+}
+
+}  // namespace qimg::cli

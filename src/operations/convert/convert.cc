@@ -1,0 +1,153 @@
+// Planning, working and writing side by side: several threads read and compress, one writes, in guest order.
+// SPDX-License-Identifier: Apache-2.0
+#include "qimg/operations/convert.hpp"
+
+#include <chrono>
+#include <thread>
+
+#include "base/text.hpp"
+#include "base/try.hpp"
+#include "image/opener.hpp"
+#include "operations/convert/crew.hpp"
+#include "operations/convert/plan.hpp"
+#include "operations/convert/runs.hpp"
+#include "operations/convert/source.hpp"
+#include "operations/convert/target.hpp"
+
+namespace qimg {
+
+namespace {
+
+constexpr std::size_t spare_slots = 2;  // being written, and waiting to be written
+
+unsigned thread_count(const ConvertOptions& options) {
+    if (options.threads != 0) return options.threads;
+    return std::max(1u, std::thread::hardware_concurrency());
+}
+
+// A window's work and what came of it.
+struct Slot {
+    Work work;
+    Result<void> result;
+};
+
+// Sleeps so that no more than `bytes_per_second` are written.
+class RateLimit {
+  public:
+    explicit RateLimit(std::uint64_t bytes_per_second)
+        : rate_(bytes_per_second), started_(std::chrono::steady_clock::now()) {}
+
+    void wait_after(std::uint64_t bytes_in_all) const {
+        if (rate_ == 0) return;
+        const std::chrono::duration<double> due(static_cast<double>(bytes_in_all) / static_cast<double>(rate_));
+        std::this_thread::sleep_until(started_ + std::chrono::duration_cast<std::chrono::steady_clock::duration>(due));
+    }
+
+  private:
+    std::uint64_t rate_;
+    std::chrono::steady_clock::time_point started_;
+};
+
+std::uint64_t copied_bytes(const Work& work) {
+    std::uint64_t bytes = 0;
+    for (const Run& run : work.runs) {
+        if (run.kind != RunKind::zero) bytes += run.range.length;
+    }
+    return bytes;
+}
+
+Result<std::vector<RunMaker>> make_members(const Source& source, const RunOptions& options, std::size_t count) {
+    std::vector<RunMaker> members;
+    for (std::size_t i = 0; i < count; ++i) members.push_back(TRY(RunMaker::make(source, options)));
+    return members;
+}
+
+// Windows are taken from the plan in order and written in order; so the target's bytes do not depend on the
+// number of threads.
+Result<std::uint64_t> copy(const Source& source, Plan& plan, const RunOptions& run_options,
+                           const ConvertOptions& options, std::uint64_t size, Target& target,
+                           Progress& progress) {
+    std::vector<RunMaker> members = TRY(make_members(source, run_options, thread_count(options)));
+    std::vector<Slot> slots(members.size() + spare_slots);
+    Crew crew(members.size(), slots.size(), [&](std::size_t member, std::size_t slot) {
+        slots[slot].result = members[member].make_runs(slots[slot].work);
+    });
+    const RateLimit limit(options.rate_limit);
+    std::uint64_t planned = 0;
+    std::uint64_t written = 0;
+    std::uint64_t bytes_copied = 0;
+    bool more = true;
+    while (true) {
+        while (more && planned - written < slots.size()) {
+            more = TRY(plan.next(slots[planned % slots.size()].work.window));
+            if (more) crew.submit(planned++ % slots.size());
+        }
+        if (written == planned) return bytes_copied;
+        Slot& slot = slots[written % slots.size()];
+        crew.wait(written++ % slots.size());
+        TRY(slot.result);
+        TRY(target.write(slot.work));
+        bytes_copied += copied_bytes(slot.work);
+        progress.update(slot.work.window.range.end().bytes, size);
+        if (progress.cancelled()) return fail(ErrorKind::cancelled, "interrupted; nothing was written");
+        limit.wait_after(bytes_copied);
+    }
+}
+
+Result<void> check_options(const ConvertOptions& options) {
+    const auto refuse = [](const char* text) { return fail(ErrorKind::invalid_argument, text); };
+    if (options.sources.empty()) return refuse("Must specify image file name");
+    if (options.snapshot && options.sources.size() > 1) {
+        return refuse("No support for concatenating multiple snapshot");
+    }
+    if (options.sparse_bytes % sector_bytes != 0) return refuse("sparse size is not a multiple of 512");
+    if (options.target_is_zero && !options.existing_target) return refuse("--target-is-zero requires use of -n flag");
+    if (options.compress && options.target.format != "qcow2") return refuse("Compression not supported for this file format");
+    if (options.compress && options.target.preallocation != Preallocation::off) {
+        return refuse("Compression and preallocation not supported at the same time");
+    }
+    return {};
+}
+
+// Writing to an image while reading it would destroy it; so would writing to one that it stands on.
+Result<void> check_not_a_source(const Source& source, const ConvertOptions& options) {
+    if (!source.uses(options.target.path)) return {};
+    return failf(ErrorKind::invalid_argument,
+                 "{}: is the source, or belongs to its backing chain; nothing was changed, choose another name",
+                 printable(options.target.path));
+}
+
+}  // namespace
+
+Result<ConvertReport> convert(const ConvertOptions& options, Opener& opener, Progress& progress) {
+    TRY(check_options(options));
+    const Source source = TRY(Source::open(options, opener));
+    TRY(check_not_a_source(source, options));
+    const std::uint64_t size = options.target.size.value_or(source.size());
+    if (size < source.size()) return fail(ErrorKind::invalid_argument, "output file is smaller than input file");
+    Target target = TRY(Target::open(options, size, opener, progress));
+
+    PlanOptions plan;
+    plan.size = options.existing_target ? source.size() : size;
+    plan.unit = target.unit();
+    plan.keep_zeroes = options.sparse_bytes != 0;
+    RunOptions runs;
+    runs.unit = target.unit();
+    runs.sparse_bytes = options.sparse_bytes;
+    runs.level = options.compression_level;
+    if (options.compress) runs.codec = target.codec();
+    plan.verbatim_codec = options.compression_level ? std::nullopt : runs.codec;
+    if (!options.existing_target && target.base() != nullptr) {
+        plan.base = runs.base = target.base();
+        plan.base_depth = source.depth_of(target.base()->path());
+    }
+    Plan windows(source, plan);
+    ConvertReport report;
+    report.size = size;
+    report.bytes_copied = TRY(copy(source, windows, runs, options, plan.size, target, progress));
+    TRY(target.finish());
+    progress.update(plan.size, plan.size);
+    return report;
+}
+
+}  // namespace qimg

@@ -1,0 +1,161 @@
+// The images to convert as one disk.
+// SPDX-License-Identifier: Apache-2.0
+#include "operations/convert/source.hpp"
+
+#include <sys/stat.h>
+
+#include <algorithm>
+
+#include "base/text.hpp"
+#include "base/try.hpp"
+#include "format/format.hpp"
+#include "format/qcow2/qcow2.hpp"
+#include "format/qcow2/snapshots.hpp"
+
+namespace qimg {
+
+namespace {
+
+constexpr const char* no_snapshot = "Failed to load snapshot: Can't find snapshot";
+
+// An id is looked for before a name, as qemu-img does.
+Result<qcow2::Snapshot> find_snapshot(const qcow2::Qcow2& image, const SnapshotChoice& wanted) {
+    const auto snapshots = TRY(qcow2::read_snapshots(image.storage(), image.header()));
+    const bool exact = wanted.id.has_value() && wanted.name.has_value();
+    const auto has_id = [&](const auto& snapshot) { return wanted.id && snapshot.info.id == *wanted.id; };
+    const auto has_name = [&](const auto& snapshot) { return wanted.name && snapshot.info.name == *wanted.name; };
+    for (const auto& snapshot : snapshots) {
+        if (wanted.either ? has_id(snapshot) : exact ? has_id(snapshot) && has_name(snapshot) : has_id(snapshot)) {
+            return snapshot;
+        }
+    }
+    for (const auto& snapshot : snapshots) {
+        if ((wanted.either || !exact) && has_name(snapshot)) return snapshot;
+    }
+    return fail(ErrorKind::not_found, no_snapshot);
+}
+
+// Makes an image that was opened for reading show what it was when the snapshot was taken. The disk keeps its
+// present size, as in qemu-img, unless the snapshot is of a longer one.
+Result<void> show_snapshot(Image& image, const SnapshotChoice& wanted) {
+    auto* qcow2 = dynamic_cast<qcow2::Qcow2*>(&image.format());
+    if (qcow2 == nullptr) return fail(ErrorKind::not_found, no_snapshot);
+    const qcow2::Snapshot found = TRY(find_snapshot(*qcow2, wanted));
+    const qcow2::Geometry& geometry = qcow2->geometry();
+    auto table = TRY(qcow2::read_l1_table(qcow2->storage(), geometry, found.l1_table, found.l1_entries));
+    const std::uint64_t size = std::max(qcow2->size(), found.info.disk_bytes);
+    const std::uint64_t entries = geometry.l1_entries_for(size);
+    if (entries > qcow2::l1_table_bytes_max / qcow2::table_entry_bytes) {
+        return failf(ErrorKind::corrupt, "{}: snapshot of a disk of {} bytes, larger than any L1 table can map",
+                     printable(image.path()), size);
+    }
+    table.resize(std::max<std::size_t>(table.size(), entries));
+    qcow2->header().size = size;
+    qcow2->replace_l1(found.l1_table, std::move(table));
+    return {};
+}
+
+// The names of the files that one image of a chain is made of.
+bool is_made_of(const Image& image, const std::string& path) {
+    return is_same_file(image.path(), path) || is_same_file(image.format().data_storage().name(), path);
+}
+
+}  // namespace
+
+bool is_same_file(const std::string& a, const std::string& b) {
+    struct stat first;
+    struct stat second;
+    if (::stat(a.c_str(), &first) != 0 || ::stat(b.c_str(), &second) != 0) return a == b;
+    return first.st_dev == second.st_dev && first.st_ino == second.st_ino;
+}
+
+std::unexpected<Error> fail_at(std::string_view doing, GuestOffset at, const Error& cause) {
+    const std::string place = fmt::format("error while {} at byte {}: ", doing, at.bytes);
+    Error error = cause;
+    if (cause.system_errno == 0) {
+        error.message = place + cause.message;
+    } else {
+        error.message = place + errno_text(cause.system_errno);
+        error.detail = cause.message;
+    }
+    return std::unexpected<Error>(std::move(error));
+}
+
+Result<Source> Source::open(const ConvertOptions& options, Opener& opener) {
+    Source source;
+    for (const ConvertSource& wanted : options.sources) {
+        auto image = TRY(Image::open(wanted.path, wanted.open, opener));
+        if (options.snapshot) TRY(show_snapshot(*image, *options.snapshot));
+        source.parts_.push_back(Part{GuestOffset(source.size_), std::move(image)});
+        source.size_ = source.end_of(source.parts_.back()).bytes;
+    }
+    return source;
+}
+
+const Source::Part& Source::part_at(GuestOffset at) const {
+    const auto behind = std::upper_bound(parts_.begin(), parts_.end(), at,
+                                         [](GuestOffset offset, const Part& part) { return offset < part.start; });
+    return *std::prev(behind);
+}
+
+Result<void> Source::read(GuestOffset at, std::span<std::byte> into) const {
+    while (!into.empty() && at.bytes < size_) {
+        const Part& part = part_at(at);
+        const GuestOffset inside(at - part.start);
+        // an image may end within its last sector
+        const std::uint64_t rest = part.image->size() - std::min(inside.bytes, part.image->size());
+        const std::size_t known = std::min<std::uint64_t>(into.size(), rest);
+        const auto done = part.image->read(inside, into.first(known));
+        if (!done) return fail_at("reading", at, done.error());
+        const std::size_t step = std::min<std::uint64_t>(into.size(), end_of(part) - at);
+        std::fill(into.begin() + static_cast<std::ptrdiff_t>(known), into.begin() + static_cast<std::ptrdiff_t>(step),
+                  std::byte{0});
+        into = into.subspan(step);
+        at += step;
+    }
+    std::fill(into.begin(), into.end(), std::byte{0});
+    return {};
+}
+
+Result<SourceExtent> Source::extent(GuestRange range) const {
+    SourceExtent found;
+    found.range = range;
+    if (range.start.bytes >= size_) return found;
+    const Part& part = part_at(range.start);
+    const GuestOffset inside(range.start - part.start);
+    found.range = intersection(range, GuestRange::between(part.start, end_of(part)));
+    if (inside.bytes >= part.image->size()) return found;
+    const auto extent =
+        part.image->extent(GuestRange(inside, std::min(found.range.length, part.image->size() - inside.bytes)));
+    if (!extent) return fail_at("reading", range.start, extent.error());
+    found.range.length = extent->range.length;
+    found.kind = extent->kind;
+    found.depth = extent->depth;
+    found.host = extent->host;
+    found.compressed_bytes = extent->compressed_bytes;
+    found.holder = part.image.get();
+    for (unsigned depth = 0; depth < extent->depth && found.holder != nullptr; ++depth) {
+        found.holder = found.holder->backing();
+    }
+    return found;
+}
+
+bool Source::uses(const std::string& path) const {
+    for (const Part& part : parts_) {
+        for (const Image* image = part.image.get(); image != nullptr; image = image->backing()) {
+            if (is_made_of(*image, path)) return true;
+        }
+    }
+    return false;
+}
+
+std::optional<unsigned> Source::depth_of(const std::string& path) const {
+    if (parts_.size() != 1) return std::nullopt;
+    unsigned depth = 0;
+    for (const Image* image = parts_.front().image.get(); image != nullptr; image = image->backing(), ++depth) {
+        if (is_same_file(image->path(), path)) return depth;
+    }
+    return std::nullopt;
+}
+
+}  // namespace qimg

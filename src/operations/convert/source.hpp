@@ -1,0 +1,61 @@
+// Source: the images to convert, seen as one disk. Knows concatenation and snapshots; what is done with the
+// bytes is decided elsewhere.
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "qimg/image.hpp"
+#include "qimg/operations/convert.hpp"
+
+namespace qimg {
+
+// A run of the disk that comes from one place.
+struct SourceExtent {
+    GuestRange range;
+    ExtentKind kind = ExtentKind::unallocated;
+    unsigned depth = 0;
+    const Image* holder = nullptr;  // compressed: the image of the chain whose file has the cluster
+    std::optional<HostOffset> host;
+    std::uint64_t compressed_bytes = 0;
+};
+
+class Source {
+  public:
+    // Errors: of Image::open; not_found for a snapshot.
+    static Result<Source> open(const ConvertOptions& options, Opener& opener);
+
+    std::uint64_t size() const { return size_; }
+    // Safe from several threads. Bytes past the end read as zeroes. Errors name the guest offset.
+    Result<void> read(GuestOffset at, std::span<std::byte> into) const;
+    Result<SourceExtent> extent(GuestRange range) const;
+
+    // True when one of the files of one of the chains is the file `path`.
+    bool uses(const std::string& path) const;
+    // How deep in the chain the file `path` is an image; only told for a single source.
+    std::optional<unsigned> depth_of(const std::string& path) const;
+
+  private:
+    // One image and where it starts; it ends where the next one starts.
+    struct Part {
+        GuestOffset start;
+        std::unique_ptr<Image> image;
+    };
+    const Part& part_at(GuestOffset at) const;
+    GuestOffset end_of(const Part& part) const { return part.start + round_up(part.image->size(), sector_bytes); }
+
+    std::vector<Part> parts_;
+    std::uint64_t size_ = 0;
+};
+
+// Do both names mean the same file? Files that cannot be looked at are compared by name.
+bool is_same_file(const std::string& a, const std::string& b);
+
+// An error at a guest offset in qemu-img's words: "error while DOING at byte N: WHY".
+std::unexpected<Error> fail_at(std::string_view doing, GuestOffset at, const Error& cause);
+
+}  // namespace qimg

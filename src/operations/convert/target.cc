@@ -1,0 +1,149 @@
+// Creating or opening the target, and writing runs to it.
+// SPDX-License-Identifier: Apache-2.0
+#include "operations/convert/target.hpp"
+
+#include <algorithm>
+
+#include "base/text.hpp"
+#include "base/try.hpp"
+#include "format/format.hpp"
+#include "format/qcow2/qcow2.hpp"
+#include "image/opener.hpp"
+#include "operations/new_image.hpp"
+
+namespace qimg {
+
+namespace {
+
+// The unit of a format that has none: what holes are made of.
+constexpr std::uint64_t hole_bytes = 4096;
+
+std::span<const std::byte> bytes_of(const Work& work, GuestRange range) {
+    return std::span(work.data).subspan(range.start - work.window.range.start, range.length);
+}
+
+Result<std::unique_ptr<Image>> open_base(const CreateOptions& options, Opener& opener) {
+    OpenOptions open;
+    open.format = options.qcow2.backing_format;
+    return Image::open(resolve_reference(options.path, *options.qcow2.backing_file), open, opener);
+}
+
+Result<NewImage> begin(const CreateOptions& options, std::uint64_t size, Opener& opener, Progress& progress) {
+    auto made = begin_image(options, size, opener, progress);
+    if (!made) {
+        made.error().message = fmt::format("{}: error while converting {}: {}", printable(options.path), options.format,
+                                           made.error().message);
+    }
+    return made;
+}
+
+}  // namespace
+
+Result<Target> Target::open(const ConvertOptions& options, std::uint64_t size, Opener& opener, Progress& progress) {
+    const auto finish = [&](Target target, bool reads_as_zero) -> Result<Target> {
+        const Format& format = target.image_->format();
+        if (options.compress && !target.codec()) {
+            return fail(ErrorKind::unsupported, "Compression not supported for this file format");
+        }
+        const bool has_units = format.cluster_bytes() >= sector_bytes;
+        const std::uint64_t fine = std::min(options.sparse_bytes & (~options.sparse_bytes + 1), hole_bytes);
+        target.unit_ = options.compress ? format.cluster_bytes()
+                       : has_units      ? format.subcluster_bytes()
+                                        : std::max(fine, sector_bytes);
+        target.reads_as_zero_ = reads_as_zero;
+        return target;
+    };
+    if (options.existing_target) {
+        OpenOptions open;
+        open.format = options.target.format;
+        open.access = Access::read_write;
+        auto image = TRY(Image::open(options.target.path, open, opener));
+        if (image->size() < size) return fail(ErrorKind::invalid_argument, "output file is smaller than input file");
+        if (options.target_is_zero && image->backing() != nullptr) {
+            return fail(ErrorKind::invalid_argument,
+                        "Cannot use --target-is-zero when the destination image has a backing file");
+        }
+        return finish(Target(std::move(image), nullptr), options.target_is_zero);
+    }
+    const bool has_base = options.target.qcow2.backing_file.has_value();
+    if (has_base && options.target.format != "qcow2") {
+        return failf(ErrorKind::invalid_argument, "Backing file not supported for file format '{}'",
+                     options.target.format);
+    }
+    std::unique_ptr<Image> base;
+    if (has_base) base = TRY(open_base(options.target, opener));
+    NewImage made = TRY(begin(options.target, size, opener, progress));
+    auto image = std::make_unique<Image>(options.target.path, std::move(made.format), std::move(base));
+    const bool over_base = image->backing() != nullptr;
+    Target target(std::move(image), std::move(made.file));
+    target.space_is_zero_ = made.space_is_zero;
+    return finish(std::move(target), made.space_is_zero && !over_base);
+}
+
+std::optional<qcow2::Codec> Target::codec() const {
+    const auto* qcow2 = dynamic_cast<const qcow2::Qcow2*>(&image_->format());
+    if (qcow2 == nullptr) return std::nullopt;
+    return qcow2->header().codec;
+}
+
+Result<void> Target::write(const Work& work) {
+    for (const Run& run : work.runs) {
+        const auto written = write_run(work, run);
+        if (!written) return fail_at("writing", run.range.start, written.error());
+    }
+    return {};
+}
+
+Result<void> Target::write_run(const Work& work, const Run& run) {
+    switch (run.kind) {
+        case RunKind::zero:
+            return reads_as_zero_ ? Result<void>() : image_->write_zeroes(run.range);
+        case RunKind::compressed:
+            return image_->format().write_compressed(run.range.start,
+                                                     std::span(work.compressed).subspan(run.first, run.bytes));
+        case RunKind::data:
+            break;
+    }
+    return write_data(work, run.range);
+}
+
+// The run is made of whole units, so nothing old has to be kept around it.
+Result<void> Target::write_data(const Work& work, GuestRange range) {
+    Format& format = image_->format();
+    TRY(format.prepare_writing());
+    while (!range.empty()) {
+        const Mapping mapping = TRY(format.map(range));
+        Reservation place{mapping.range, mapping.host.value_or(HostOffset(0)), false};
+        if (!mapping.in_place) place = TRY(format.reserve(mapping.range));
+        if (const auto filled = fill(work, place); !filled) {
+            if (!mapping.in_place) format.cancel(place);
+            return filled;
+        }
+        if (!mapping.in_place) TRY(format.publish(place));
+        range = GuestRange::between(place.cover.end(), range.end());
+    }
+    return {};
+}
+
+// Where the space reads as zeroes already, only what is not zero is written.
+Result<void> Target::fill(const Work& work, const Reservation& place) const {
+    Storage& storage = image_->format().data_storage();
+    const auto put = [&](GuestRange part) {
+        return storage.write(place.host + (part.start - place.cover.start), bytes_of(work, part));
+    };
+    // a last cluster that the disk's end cuts short is in the buffer with zeroes behind the end
+    if (!space_is_zero_) return put(place.cover);
+    auto next = std::upper_bound(work.non_zero.begin(), work.non_zero.end(), place.cover.start,
+                                 [](GuestOffset at, const GuestRange& range) { return at < range.end(); });
+    for (; next != work.non_zero.end() && next->start < place.cover.end(); ++next) {
+        TRY(put(intersection(*next, place.cover)));
+    }
+    return {};
+}
+
+Result<void> Target::finish() {
+    TRY(image_->flush());
+    return file_ ? file_->commit() : Result<void>();
+}
+
+}  // namespace qimg

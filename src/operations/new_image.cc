@@ -1,0 +1,99 @@
+// Laying out images that have no name yet.
+// SPDX-License-Identifier: Apache-2.0
+#include "operations/new_image.hpp"
+
+#include "base/text.hpp"
+#include "base/try.hpp"
+#include "format/qcow2/create.hpp"
+#include "format/raw/raw.hpp"
+#include "image/opener.hpp"
+
+namespace qimg {
+
+namespace {
+
+Result<void> lay_out_raw(NewFile& file, std::uint64_t size, Preallocation preallocation) {
+    TRY(file.resize(size));
+    const HostRange all(HostOffset(0), size);
+    switch (preallocation) {
+        case Preallocation::off:
+            return {};
+        case Preallocation::metadata:
+            return fail(ErrorKind::invalid_argument, "Unsupported preallocation mode 'metadata'");
+        case Preallocation::falloc:
+            return file.allocate(all);
+        case Preallocation::full:
+            return write_plain_zeroes(file, all);
+    }
+    return {};
+}
+
+// The data file is an ordinary raw file; one that is there already is taken as it is and made long enough.
+// True when it was not there, so that it reads as zeroes.
+Result<bool> make_data_file(const CreateOptions& options, std::uint64_t size) {
+    const std::string path = resolve_reference(options.path, *options.qcow2.data_file);
+    auto existing = open_file(path, FileOptions{Access::read_write, Locking::qemu});
+    if (existing) {
+        const std::uint64_t bytes = TRY((*existing)->size());
+        if (bytes < size) TRY((*existing)->resize(size));
+        return false;
+    }
+    if (existing.error().kind != ErrorKind::not_found) return std::unexpected<Error>(existing.error());
+    const auto file = TRY(create_file(path));
+    TRY(file->resize(size));
+    TRY(file->commit());
+    return true;
+}
+
+// The file in the making as an image. It is nobody else's, so it needs no locks and no order of writes.
+Result<std::unique_ptr<qcow2::Qcow2>> open_unnamed(NewFile& file, const CreateOptions& options, Opener& opener) {
+    qcow2::Qcow2Options details;
+    details.writable = true;
+    details.ordered = false;
+    details.open_data_file = [&](const std::string& name) {
+        return opener.open_reference(resolve_reference(options.path, name),
+                                     FileOptions{Access::read_write, Locking::qemu});
+    };
+    return qcow2::Qcow2::open(borrow_storage(file), details);
+}
+
+Result<NewImage> begin_raw(const CreateOptions& options, std::uint64_t size) {
+    NewImage made;
+    made.file = TRY(create_file(options.path));
+    // only a block device has bytes before anything was written
+    const std::uint64_t bytes_before = TRY(made.file->size());
+    made.space_is_zero = bytes_before == 0;
+    TRY(lay_out_raw(*made.file, size, options.preallocation));
+    made.format = TRY(raw::open(borrow_storage(*made.file)));
+    return made;
+}
+
+Result<NewImage> begin_qcow2(const CreateOptions& options, std::uint64_t size, Opener& opener, Progress& progress) {
+    TRY(qcow2::check_layout(options.qcow2, size, options.preallocation));
+    NewImage made;
+    bool data_is_zero = true;
+    if (options.qcow2.data_file) data_is_zero = TRY(make_data_file(options, size));
+    made.file = TRY(create_file(options.path));
+    const std::uint64_t bytes_before = TRY(made.file->size());
+    made.space_is_zero = data_is_zero && bytes_before == 0;
+    TRY(qcow2::create_empty(*made.file, options.qcow2, size));
+    auto image = TRY(open_unnamed(*made.file, options, opener));
+    // a raw data file is read without the tables, so they have to say from the start what it holds
+    const bool tables_first = options.qcow2.data_file_raw && options.preallocation == Preallocation::off;
+    const Preallocation preallocation = tables_first ? Preallocation::metadata : options.preallocation;
+    if (preallocation != Preallocation::off) {
+        TRY(qcow2::preallocate(*image, GuestRange(GuestOffset(0), size), preallocation, progress));
+    }
+    made.format = std::move(image);
+    return made;
+}
+
+}  // namespace
+
+Result<NewImage> begin_image(const CreateOptions& options, std::uint64_t size, Opener& opener, Progress& progress) {
+    if (options.format == "raw") return begin_raw(options, size);
+    if (options.format == "qcow2") return begin_qcow2(options, size, opener, progress);
+    return failf(ErrorKind::invalid_argument, "Unknown file format '{}'", printable(options.format));
+}
+
+}  // namespace qimg
