@@ -44,6 +44,7 @@ struct OpenOptions {
     Access access = Access::read_only;
     Locking locking = Locking::qemu;
     bool with_backing = true;  // false: unallocated clusters of an overlay read as zeroes
+    bool for_repair = false;   // an image that is marked corrupt may be opened for writing, too
 };
 
 enum class ExtentKind {

@@ -88,7 +88,7 @@ Result<std::unique_ptr<Format>> open_format(std::unique_ptr<Storage> storage, co
     if (format != "qcow2") return failf(ErrorKind::invalid_argument, "Unknown driver '{}'", printable(format));
 
     qcow2::Qcow2Options details;
-    details.writable = options.access == Access::read_write;
+    details.writable = options.access == Access::read_write && !options.for_repair;
     details.open_data_file = [&](const std::string& name) {
         return opener.open_reference(resolve_reference(path, name), FileOptions{options.access, options.locking});
     };

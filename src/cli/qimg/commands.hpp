@@ -6,6 +6,7 @@
 
 namespace qimg::cli {
 
+int check_command(int argc, char** argv);
 int convert_command(int argc, char** argv);
 int create_command(int argc, char** argv);
 int info_command(int argc, char** argv);

@@ -24,7 +24,7 @@ using DataFileOpener = std::function<Result<std::unique_ptr<Storage>>(const std:
 
 struct Qcow2Options {
     DataFileOpener open_data_file;  // called only for images that have one
-    bool writable = false;
+    bool writable = false;  // guest data is to be written: not to an image that is marked corrupt
     // Flush between the steps of write_metadata. Only a file that nobody can see before it is complete may
     // do without.
     bool ordered = true;

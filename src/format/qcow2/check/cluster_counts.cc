@@ -1,0 +1,108 @@
+// Counting: whole runs at once where the counts are small, cell by cell where one is not.
+// SPDX-License-Identifier: Apache-2.0
+#include "format/qcow2/check/cluster_counts.hpp"
+
+#include <algorithm>
+#include <limits>
+
+namespace qimg::qcow2 {
+
+namespace {
+
+constexpr std::uint64_t narrow_max = std::numeric_limits<std::uint16_t>::max();
+
+}  // namespace
+
+ClusterCounts::Chunk& ClusterCounts::chunk_for(std::uint64_t cluster) {
+    const std::uint64_t index = cluster / chunk_cells;
+    if (index >= chunks_.size()) chunks_.resize(index + 1);
+    Chunk& chunk = chunks_[index];
+    if (!chunk.narrow && !chunk.wide) chunk.narrow = std::make_unique<std::uint16_t[]>(chunk_cells);
+    return chunk;
+}
+
+void ClusterCounts::widen(Chunk& chunk) {
+    if (chunk.wide) return;
+    chunk.wide = std::make_unique<std::uint64_t[]>(chunk_cells);
+    std::copy_n(chunk.narrow.get(), chunk_cells, chunk.wide.get());
+    chunk.narrow.reset();
+}
+
+// False, and nothing added, when a sum would pass the limit or 16 bits.
+bool ClusterCounts::add_narrow(std::span<std::uint16_t> cells, std::uint64_t times) {
+    const std::uint64_t sum_max = std::min(limit_, narrow_max);
+    if (times > sum_max) return false;
+    const auto old_max = static_cast<std::uint16_t>(sum_max - times);
+    std::uint16_t highest = 0;
+    for (const std::uint16_t cell : cells) highest = std::max(highest, cell);
+    if (highest > old_max) return false;
+    has_shared_ = has_shared_ || highest != 0 || times > 1;
+    const auto increment = static_cast<std::uint16_t>(times);
+    for (std::uint16_t& cell : cells) cell = static_cast<std::uint16_t>(cell + increment);
+    return true;
+}
+
+void ClusterCounts::add(ClusterRun run, std::uint64_t times, const OnOverflow& on_overflow) {
+    clusters_ = std::max(clusters_, run.first + run.count);
+    while (run.count != 0) {
+        Chunk& chunk = chunk_for(run.first);
+        const std::uint64_t at = run.first % chunk_cells;
+        const std::uint64_t count = std::min(run.count, chunk_cells - at);
+        if (!chunk.narrow || !add_narrow(std::span(chunk.narrow.get() + at, count), times)) {
+            has_shared_ = true;
+            for (std::uint64_t cluster = run.first; cluster < run.first + count; ++cluster) {
+                const std::uint64_t old = get(cluster);
+                const std::uint64_t room = limit_ - old;
+                set(cluster, old + std::min(room, times));
+                if (times > room) on_overflow(cluster, times - room);
+            }
+        }
+        run.first += count;
+        run.count -= count;
+    }
+}
+
+std::uint64_t ClusterCounts::get(std::uint64_t cluster) const {
+    const std::uint64_t index = cluster / chunk_cells;
+    if (index >= chunks_.size()) return 0;
+    const Chunk& chunk = chunks_[index];
+    if (chunk.narrow) return chunk.narrow[cluster % chunk_cells];
+    return chunk.wide ? chunk.wide[cluster % chunk_cells] : 0;
+}
+
+void ClusterCounts::set(std::uint64_t cluster, std::uint64_t count) {
+    clusters_ = std::max(clusters_, cluster + 1);
+    Chunk& chunk = chunk_for(cluster);
+    if (count > narrow_max) widen(chunk);
+    if (chunk.wide) {
+        chunk.wide[cluster % chunk_cells] = count;
+    } else {
+        chunk.narrow[cluster % chunk_cells] = static_cast<std::uint16_t>(count);
+    }
+}
+
+void ClusterCounts::clear() {
+    chunks_.clear();
+    has_shared_ = false;
+}
+
+std::span<const std::uint16_t> ClusterCounts::narrow(std::uint64_t cluster) const {
+    static const std::array<std::uint16_t, chunk_cells> zeroes{};
+    const std::uint64_t index = cluster / chunk_cells;
+    const std::uint64_t at = cluster % chunk_cells;
+    if (index >= chunks_.size() || (!chunks_[index].narrow && !chunks_[index].wide)) {
+        return std::span(zeroes).subspan(at);
+    }
+    if (!chunks_[index].narrow) return {};
+    return std::span<const std::uint16_t>(chunks_[index].narrow.get() + at, chunk_cells - at);
+}
+
+bool ClusterCounts::is_untouched(ClusterRun run) const {
+    for (std::uint64_t index = run.first / chunk_cells;
+         index < chunks_.size() && index * chunk_cells < run.first + run.count; ++index) {
+        if (chunks_[index].narrow || chunks_[index].wide) return false;
+    }
+    return true;
+}
+
+}  // namespace qimg::qcow2

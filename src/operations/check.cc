@@ -1,0 +1,31 @@
+// check: opens an image by its name, has its format check it, and checks again what was repaired.
+// SPDX-License-Identifier: Apache-2.0
+#include "qimg/operations/check.hpp"
+
+#include "base/try.hpp"
+#include "format/qcow2/check.hpp"
+
+namespace qimg {
+
+Result<CheckReport> check(const CheckOptions& options, Opener& opener, Progress& progress) {
+    OpenOptions open = options.open;
+    open.access = options.repair == Repair::none ? Access::read_only : Access::read_write;
+    open.for_repair = options.repair != Repair::none;
+    const auto image = TRY(Image::open(options.path, open, opener));
+    auto* format = dynamic_cast<qcow2::Qcow2*>(&image->format());
+    if (format == nullptr) return fail(ErrorKind::unsupported, "This image format does not support checks");
+
+    CheckReport report = TRY(qcow2::check_image(*format, options.repair, options.on_finding, progress));
+    if (report.corruptions_fixed != 0 || report.leaks_fixed != 0) {
+        // what counts is what a fresh look at the file says
+        CheckReport again = TRY(qcow2::check_image(*format, Repair::none, options.on_finding, progress));
+        again.corruptions_fixed = report.corruptions_fixed;
+        again.leaks_fixed = report.leaks_fixed;
+        report = again;
+    }
+    report.path = options.path;
+    report.format = format->name();
+    return report;
+}
+
+}  // namespace qimg
