@@ -14,6 +14,7 @@
 #include "base/text.hpp"
 #include "base/try.hpp"
 #include "format/qcow2/bitmaps.hpp"
+#include "format/qcow2/check.hpp"
 #include "format/qcow2/qcow2.hpp"
 #include "format/qcow2/snapshots.hpp"
 
@@ -174,9 +175,7 @@ Result<void> Qcow2::prepare_writing() {
         return fail_detailed(ErrorKind::corrupt, "Image does not contain a reference count table",
                              "refcount_table_clusters 0");
     }
-    if (header_.is(disk::incompatible_dirty)) {
-        return fail(ErrorKind::unsupported, "The image was not closed cleanly; run check -r all first");
-    }
+    if (header_.is(disk::incompatible_dirty)) TRY(repair_refcounts(*this));
     TRY(l1());
     TRY(refcounts_.load());
     prepared_ = true;
