@@ -24,7 +24,12 @@ void on_stop(int number) {
 void listen_for_stop() {
     struct sigaction action = {};
     action.sa_handler = on_stop;
-    for (const int number : {SIGINT, SIGTERM, SIGHUP}) ::sigaction(number, &action, nullptr);
+    for (const int number : {SIGINT, SIGTERM, SIGHUP}) {
+        struct sigaction before = {};
+        // what the caller ignores (nohup) stays ignored
+        if (::sigaction(number, nullptr, &before) == 0 && before.sa_handler == SIG_IGN) continue;
+        ::sigaction(number, &action, nullptr);
+    }
     // a reader that goes away is told by write()
     ::signal(SIGPIPE, SIG_IGN);
 }
