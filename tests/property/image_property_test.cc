@@ -231,7 +231,10 @@ class Run {
         if (shape_.layout.version == 2 || shape_.backing_bytes) return;
         const std::uint64_t bytes = round_up(shape_.disk_bytes / 2 + below(shape_.disk_bytes), 512);
         if (bytes < model_.size()) {
-            must(qcow2::shrink(*format_, bytes));
+            const std::uint64_t end = std::min<std::uint64_t>(round_up(bytes, shape_.layout.cluster_bytes), model_.size());
+            must(qcow2::shrink(*format_, bytes, [&] {
+                return image_->write_zeroes(GuestRange(GuestOffset(bytes), end - bytes));
+            }));
             model_.resize(bytes);
         } else if (bytes > model_.size()) {
             const std::uint64_t old = model_.size();

@@ -82,12 +82,16 @@ Result<void> grow(Qcow2& image, std::uint64_t bytes, const std::function<Result<
     return image.flush();
 }
 
-Result<void> shrink(Qcow2& image, std::uint64_t bytes) {
+Result<void> shrink(Qcow2& image, std::uint64_t bytes, const std::function<Result<void>()>& clear) {
     TRY(check_can_resize(image));
     TRY(image.prepare_writing());
     TRY(image.flush());
     image.header().size = bytes;
     TRY(image.commit_header());
+    image.header().size = round_up(bytes, image.cluster_bytes());
+    const Result<void> cleared = clear();
+    image.header().size = bytes;
+    TRY(cleared);
 
     const Geometry& geometry = image.geometry();
     const std::uint64_t kept_clusters = geometry.clusters_for(bytes);
