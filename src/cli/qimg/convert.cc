@@ -297,7 +297,8 @@ bool resolve_target(Request& request, const std::string& name) {
         print_error(options.error());
         return false;
     }
-    if (options->value("backing_file") && !options->value("backing_fmt")) {
+    const bool needs_format = options->value("backing_file") && !request.convert.existing_target;
+    if (needs_format && !options->value("backing_fmt")) {
         print_error("Use of backing file requires explicit backing format");
         return false;
     }
@@ -322,6 +323,11 @@ int convert_images(Request& request, std::vector<std::string> names) {
     }
     const std::string target = names.back();
     names.pop_back();
+    const bool has_backing = std::any_of(request.options.items().begin(), request.options.items().end(),
+                                         [](const auto& item) { return item.name == "backing_file"; });
+    if (names.size() > 1 && has_backing) {
+        return refuse("Having a backing file for the target makes no sense when concatenating multiple input images");
+    }
     for (const std::string& name : names) {
         auto source = source_image(name, request.source, Access::read_only);
         if (!source) return 1;

@@ -15,9 +15,6 @@ namespace qimg {
 
 namespace {
 
-// The unit of a format that has none: what holes are made of.
-constexpr std::uint64_t hole_bytes = 4096;
-
 std::span<const std::byte> bytes_of(const Work& work, GuestRange range) {
     return std::span(work.data).subspan(range.start - work.window.range.start, range.length);
 }
@@ -31,25 +28,26 @@ Result<std::unique_ptr<Image>> open_base(const CreateOptions& options, Opener& o
 Result<NewImage> begin(const CreateOptions& options, std::uint64_t size, Opener& opener, Progress& progress) {
     auto made = begin_image(options, size, opener, progress);
     if (!made) {
-        made.error().message = fmt::format("{}: error while converting {}: {}", printable(options.path), options.format,
-                                           made.error().message);
+        made.error().message = fmt::format("{}: error while converting {}: {}", printable(options.path),
+                                           options.format, made.error().message);
     }
     return made;
 }
 
 }  // namespace
 
-Result<Target> Target::open(const ConvertOptions& options, std::uint64_t size, Opener& opener, Progress& progress) {
+Result<Target> Target::open(const ConvertOptions& options, std::uint64_t size, Opener& opener,
+                            Progress& progress) {
     const auto finish = [&](Target target, bool reads_as_zero) -> Result<Target> {
         const Format& format = target.image_->format();
         if (options.compress && !target.codec()) {
             return fail(ErrorKind::unsupported, "Compression not supported for this file format");
         }
-        const bool has_units = format.cluster_bytes() >= sector_bytes;
-        const std::uint64_t fine = std::min(options.sparse_bytes & (~options.sparse_bytes + 1), hole_bytes);
+        // data comes in multiples of the hole size, so that no shorter holes are left between them
+        const std::uint64_t hole =
+            std::min(options.sparse_bytes & (~options.sparse_bytes + 1), Plan::window_bytes);
         target.unit_ = options.compress ? format.cluster_bytes()
-                       : has_units      ? format.subcluster_bytes()
-                                        : std::max(fine, sector_bytes);
+                                        : std::max({format.subcluster_bytes(), hole, sector_bytes});
         target.reads_as_zero_ = reads_as_zero;
         return target;
     };
@@ -58,7 +56,8 @@ Result<Target> Target::open(const ConvertOptions& options, std::uint64_t size, O
         open.format = options.target.format;
         open.access = Access::read_write;
         auto image = TRY(Image::open(options.target.path, open, opener));
-        if (image->size() < size) return fail(ErrorKind::invalid_argument, "output file is smaller than input file");
+        if (image->size() < size)
+            return fail(ErrorKind::invalid_argument, "output file is smaller than input file");
         if (options.target_is_zero && image->backing() != nullptr) {
             return fail(ErrorKind::invalid_argument,
                         "Cannot use --target-is-zero when the destination image has a backing file");
@@ -99,8 +98,8 @@ Result<void> Target::write_run(const Work& work, const Run& run) {
         case RunKind::zero:
             return reads_as_zero_ ? Result<void>() : image_->write_zeroes(run.range);
         case RunKind::compressed:
-            return image_->format().write_compressed(run.range.start,
-                                                     std::span(work.compressed).subspan(run.first, run.bytes));
+            return image_->format().write_compressed(
+                run.range.start, std::span(work.compressed).subspan(run.first, run.bytes));
         case RunKind::data:
             break;
     }
