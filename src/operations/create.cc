@@ -23,7 +23,7 @@ Result<void> create_raw(const CreateOptions& options, std::uint64_t size) {
         case Preallocation::off:
             break;
         case Preallocation::metadata:
-            return fail(ErrorKind::invalid_argument, "Unsupported preallocation mode 'metadata'");
+            return fail(ErrorKind::invalid_argument, "Unsupported preallocation mode: metadata");
         case Preallocation::falloc:
             TRY(file->allocate(all));
             break;
