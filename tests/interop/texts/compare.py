@@ -47,8 +47,11 @@ def compare(scenario, program, top):
     (base / "start").mkdir()
     if scenario.setup:
         shell(scenario.setup, base / "start")
-    for folder in (ours, theirs):
-        subprocess.run(["cp", "-a", base / "start", folder], check=True)
+    if scenario.changes:
+        for folder in (ours, theirs):
+            subprocess.run(["cp", "-a", base / "start", folder], check=True)
+    else:
+        ours = theirs = base / "start"
     report = ""
     for arguments in scenario.commands:
         seen = observe(program, ours, arguments, scenario.changes)
