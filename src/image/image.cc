@@ -187,11 +187,7 @@ Result<Extent> Image::extent(GuestRange range) const {
     extent.kind = ExtentKind::unallocated;
     if (!backing_) return extent;
     const GuestRange below = intersection(mapping.range, GuestRange(GuestOffset(0), backing_->size()));
-    if (below.empty()) {
-        // past the end of the backing image: this image makes it read as zeroes
-        extent.kind = ExtentKind::zeroes;
-        return extent;
-    }
+    if (below.empty()) return extent;  // past the end of the backing image
     Extent found = TRY(backing_->extent(below));
     ++found.depth;
     return found;

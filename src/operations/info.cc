@@ -2,6 +2,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "qimg/operations/info.hpp"
 
+#include <algorithm>
+
+#include "base/text.hpp"
 #include "base/try.hpp"
 #include "format/format.hpp"
 #include "image/opener.hpp"
@@ -9,6 +12,12 @@
 namespace qimg {
 
 namespace {
+
+// "nbd:…", "file:…", "json:…": such names do not depend on a folder.
+bool has_protocol(const std::string& name) {
+    const std::size_t end = name.find_first_of(":/");
+    return end != name.npos && name[end] == ':';
+}
 
 Result<ImageInfo> describe(const Image& image) {
     const Format& format = image.format();
@@ -22,7 +31,11 @@ Result<ImageInfo> describe(const Image& image) {
     }
     info.backing_file = format.backing_file();
     info.backing_format = format.backing_format();
-    if (info.backing_file) info.full_backing_file = resolve_reference(info.path, *info.backing_file);
+    if (info.backing_file) {
+        info.full_backing_file = has_protocol(*info.backing_file)
+                                     ? *info.backing_file
+                                     : resolve_reference(info.path, *info.backing_file);
+    }
     TRY(format.describe(info));
     return info;
 }
@@ -30,15 +43,22 @@ Result<ImageInfo> describe(const Image& image) {
 }  // namespace
 
 Result<std::vector<ImageInfo>> info(const InfoOptions& options, Opener& opener) {
-    OpenOptions open = options.open;
-    open.with_backing = options.backing_chain;
-    const auto top = TRY(Image::open(options.path, open, opener));
     std::vector<ImageInfo> chain;
-    for (const Image* image = top.get(); image != nullptr; image = image->backing()) {
+    std::string path = options.path;
+    OpenOptions open = options.open;
+    open.with_backing = false;
+    while (true) {
+        const auto same = [&](const ImageInfo& above) { return above.path == path; };
+        if (std::any_of(chain.begin(), chain.end(), same)) {
+            return failf(ErrorKind::corrupt, "Backing file '{}' creates an infinite loop.", printable(path));
+        }
+        const auto image = TRY(Image::open(path, open, opener));
         ImageInfo one = TRY(describe(*image));
         chain.push_back(std::move(one));
+        if (!options.backing_chain || !chain.back().full_backing_file) return chain;
+        path = resolve_reference(path, *chain.back().backing_file);
+        open.format = chain.back().backing_format;
     }
-    return chain;
 }
 
 }  // namespace qimg

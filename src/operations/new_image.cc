@@ -19,7 +19,7 @@ Result<void> lay_out_raw(NewFile& file, std::uint64_t size, Preallocation preall
         case Preallocation::off:
             return {};
         case Preallocation::metadata:
-            return fail(ErrorKind::invalid_argument, "Unsupported preallocation mode 'metadata'");
+            return fail(ErrorKind::invalid_argument, "Unsupported preallocation mode: metadata");
         case Preallocation::falloc:
             return file.allocate(all);
         case Preallocation::full:

@@ -45,7 +45,7 @@ Result<void> resize_raw(Storage& storage, std::uint64_t bytes, Preallocation pre
     const HostRange added = HostRange::between(HostOffset(old), HostOffset(bytes));
     switch (preallocation) {
         case Preallocation::metadata:
-            return fail(ErrorKind::invalid_argument, "Unsupported preallocation mode 'metadata'");
+            return fail(ErrorKind::invalid_argument, "Unsupported preallocation mode: metadata");
         case Preallocation::falloc:
             TRY(storage.allocate(added));
             break;

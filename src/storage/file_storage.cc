@@ -23,13 +23,15 @@ namespace {
 Result<void> check_range(const std::string& name, std::uint64_t start, std::uint64_t length) {
     constexpr auto limit = static_cast<std::uint64_t>(std::numeric_limits<off_t>::max());
     if (start > limit || length > limit - start) {
-        return failf(ErrorKind::no_space, "{}: range at {:#x} is past the largest file offset", printable(name),
-                     start);
+        return failf(ErrorKind::no_space, "{}: range at {:#x} is past the largest file offset",
+                     printable(name), start);
     }
     return {};
 }
 
-off_t as_off(std::uint64_t value) { return static_cast<off_t>(value); }
+off_t as_off(std::uint64_t value) {
+    return static_cast<off_t>(value);
+}
 
 bool is_unsupported(int error_number) {
     return error_number == EOPNOTSUPP || error_number == ENOSYS || error_number == EINVAL ||
@@ -188,12 +190,13 @@ Result<std::unique_ptr<Storage>> open_file(const std::string& path, const FileOp
     if (!fd) {
         const int error_number = errno;
         return fail(error_kind(error_number),
-                    fmt::format("Could not open '{}': {}", printable(path), errno_text(error_number)), error_number);
+                    fmt::format("Could not open '{}': {}", printable(path), errno_text(error_number)),
+                    error_number);
     }
     struct stat status;
     if (::fstat(fd.get(), &status) != 0) return fail_errno(errno, path, "stat");
     if (!S_ISREG(status.st_mode) && !S_ISBLK(status.st_mode)) {
-        return failf(ErrorKind::invalid_argument, "Could not open '{}': neither a regular file nor a block device",
+        return failf(ErrorKind::invalid_argument, "'file' driver requires '{}' to be a regular file",
                      printable(path));
     }
     if (options.locking == Locking::qemu) TRY(lock_as_qemu(fd.get(), options.access, path));

@@ -4,6 +4,7 @@
 
 #include <fmt/core.h>
 
+#include <cerrno>
 #include <cstdio>
 
 #include "cli/qimg/arguments.hpp"
@@ -126,7 +127,14 @@ Result<CreationOptions> prepare(const Request& request) {
         return std::unexpected<Error>(creatable.error());
     }
     if (auto source = parse_source(request.path, {}); !source) return std::unexpected<Error>(source.error());
-    auto options = CreationOptions::parse(request.format, request.options);
+    if (request.format != "qcow2" && (request.backing || request.backing_format)) {
+        return refuse(fmt::format("Backing file {}not supported for file format '{}'",
+                                  request.backing ? "" : "format ", request.format));
+    }
+    OptionList list = request.options;
+    if (request.backing) list.set("backing_file", *request.backing);
+    if (request.backing_format) list.set("backing_fmt", *request.backing_format);
+    auto options = CreationOptions::parse(request.format, list);
     if (!options) return options;
     if (request.size && options->size()) return refuse("The image size must be specified only once");
     if (request.size) options->set_size(*request.size);
@@ -174,7 +182,10 @@ int create_image(const Request& request) {
     ProgressBar progress({.quiet = request.quiet});
     const auto report = create(*options, file_opener(), progress);
     if (!report) {
-        print_error(report.error(), context);
+        const bool is_too_large = report.error().system_errno == EFBIG;
+        if (!is_too_large) print_error(report.error(), context);
+        if (is_too_large)
+            print_errorf("{}: The image size is too large for file format '{}'", context, request.format);
         return 1;
     }
     return 0;
@@ -205,8 +216,6 @@ int create_command(int argc, char** argv) {
         if (!request.size) return 1;
     }
     if (operands.size() > 2) return usage_error(fmt::format("Unexpected argument: {}", operands[2]));
-    if (request.backing) request.options.set("backing_file", *request.backing);
-    if (request.backing_format) request.options.set("backing_fmt", *request.backing_format);
     return create_image(request);
 }
 

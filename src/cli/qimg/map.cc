@@ -45,6 +45,10 @@ void print_json_entry(const MapEntry& entry, bool first) {
     fmt::print("}}");
 }
 
+void print_table_head() {
+    fmt::print("{:<16}{:<16}{:<16}{}\n", "Offset", "Length", "Mapped to", "File");
+}
+
 // Only data has a line. False when it lies where no offset leads to it.
 bool print_table_entry(const MapEntry& entry) {
     if (!entry.data || entry.zero) return true;
@@ -65,18 +69,17 @@ Result<bool> print_map(const MapOptions& options, OutputFormat format) {
     const auto on_entry = [&](const MapEntry& entry) -> Result<void> {
         if (format == OutputFormat::json) {
             print_json_entry(entry, first);
-        } else if (!print_table_entry(entry)) {
-            complete = false;
-            return fail(ErrorKind::cancelled, "");
+        } else {
+            if (first) print_table_head();  // not before the image has been opened
+            complete = print_table_entry(entry);
         }
         first = false;
+        if (!complete) return fail(ErrorKind::cancelled, "");
         return {};
     };
-    if (format == OutputFormat::human) {
-        fmt::print("{:<16}{:<16}{:<16}{}\n", "Offset", "Length", "Mapped to", "File");
-    }
     const auto done = map(options, on_entry);
     if (!done && complete) return std::unexpected<Error>(done.error());
+    if (first && format == OutputFormat::human) print_table_head();
     if (format == OutputFormat::json) {
         MapEntry nothing;
         nothing.start = options.start;

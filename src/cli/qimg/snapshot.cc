@@ -4,6 +4,8 @@
 
 #include <fmt/core.h>
 
+#include <algorithm>
+
 #include "cli/qimg/arguments.hpp"
 #include "cli/qimg/commands.hpp"
 #include "cli/qimg/info_text.hpp"
@@ -69,26 +71,31 @@ std::optional<int> take_option(Request& request, int key, const Arguments& argum
     return std::nullopt;
 }
 
-// Does what was asked for to an image that can be opened.
-int act(int action, const SnapshotOptions& options) {
-    Result<void> done;
+struct Action {
+    int key;
     std::string_view verb;
-    switch (action) {
-        case 'c':
-            verb = "create";
-            done = snapshot_create(options);
-            break;
-        case 'a':
-            verb = "apply";
-            done = snapshot_apply(options);
-            break;
-        default:
-            verb = "delete";
-            done = snapshot_delete(options);
-            break;
-    }
+    Result<void> (*run)(const SnapshotOptions& options, Opener& opener);
+    const char* not_found;    // QEMU's words for a snapshot that is not there
+    const char* unsupported;  // and for a format that has none
+};
+
+constexpr Action actions[] = {
+    {'c', "create", snapshot_create, "", "-95 (Operation not supported)"},
+    {'a', "apply", snapshot_apply, "Failed to load snapshot: No such file or directory",
+     "Block driver does not support snapshots"},
+    {'d', "delete", snapshot_delete, "snapshot not found", "snapshot not found"},
+};
+
+// Changes an image that can be opened.
+int act(int key, const SnapshotOptions& options) {
+    const auto action = std::find_if(std::begin(actions), std::end(actions),
+                                     [&](const Action& one) { return one.key == key; });
+    const auto done = action->run(options, file_opener());
     if (done) return 0;
-    print_error(done.error(), fmt::format("Could not {} snapshot '{}'", verb, printable(options.name)));
+    Error error = done.error();
+    if (error.kind == ErrorKind::not_found) error = {error.kind, action->not_found, 0, error.message};
+    if (error.kind == ErrorKind::unsupported) error = {error.kind, action->unsupported, 0, error.message};
+    print_error(error, fmt::format("Could not {} snapshot '{}'", action->verb, printable(options.name)));
     return 1;
 }
 

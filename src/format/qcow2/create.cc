@@ -34,7 +34,7 @@ Result<void> check_references(const Qcow2Layout& layout, Preallocation prealloca
         return refuse("Backing file and data-file-raw cannot be used at the same time");
     }
     if (layout.backing_file && preallocation != Preallocation::off && !layout.extended_l2) {
-        return refuse("Backing file and preallocation can only be used at the same time if extended_l2 is enabled");
+        return refuse("Backing file and preallocation can only be used at the same time if extended_l2 is on");
     }
     if (layout.backing_format && !layout.backing_file) {
         return refuse("Backing format cannot be used without backing file");

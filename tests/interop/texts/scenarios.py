@@ -1,0 +1,363 @@
+# What is compared with qemu-img: scenarios of commands on files that a shell script with the stock tools makes.
+# SPDX-License-Identifier: Apache-2.0
+import itertools
+import shlex
+from dataclasses import dataclass
+
+
+@dataclass
+class Scenario:
+    name: str
+    setup: str
+    commands: list
+    differs: str = ""  # why it prints something else on purpose
+    changes: bool = True  # files are written by the program that is looked at
+
+
+def lines(text):
+    return [shlex.split(line) for line in text.strip().splitlines()]
+
+
+RAW = "truncate -s 1M disk.raw; printf data | dd of=disk.raw bs=64k seek=3 conv=notrunc status=none\n"
+IMAGES = RAW + r"""
+qemu-img create -q -f qcow2 base.q 2M
+qemu-io -c 'write 0 64k' -c 'write -z 128k 64k' -c 'write 192k 4k' -c 'write 576k 64k' -c 'discard 576k 64k' base.q
+qemu-img create -q -f qcow2 -b base.q -F qcow2 top.q 3M
+qemu-io -c 'write 64k 64k' -c 'write -z 256k 100k' top.q
+qemu-img create -q -f qcow2 compressed.q 1M
+qemu-io -c 'write 0 64k' -c 'write -c 64k 64k' compressed.q
+qemu-img create -q -f qcow2 -o compat=0.10 old.q 1M
+qemu-img create -q -f qcow2 -o data_file=data.raw external.q 1M
+qemu-img create -q -f qcow2 -o data_file=data2.raw,data_file_raw=on external-raw.q 1M
+qemu-img create -q -f qcow2 -o extended_l2=on,compression_type=zstd,lazy_refcounts=on,refcount_bits=1 modern.q 5G
+qemu-img create -q -f qcow2 snapped.q 64M
+qemu-img snapshot -c one snapped.q
+qemu-img snapshot -c 'a name that is longer than its column' snapped.q
+qemu-img create -q -f qcow2 -o compat=0.10 snapped-old.q 1M
+qemu-img snapshot -c one snapped-old.q
+qemu-img create -q -f qcow2 bitmaps.q 1M
+qemu-img bitmap --add bitmaps.q b0
+qemu-img bitmap --add --disable -g 32k bitmaps.q b1
+mkdir sub
+(cd sub; qemu-img create -q -f qcow2 base.q 1M; qemu-img create -q -f qcow2 -b base.q -F qcow2 top.q)
+qemu-img create -q -f qcow2 -b nowhere.q -F qcow2 -u orphan.q 1M
+qemu-img create -q -f qcow2 -b orphan.q -F qcow2 -u orphan2.q 1M
+qemu-img create -q -f qcow2 -b file:base.q -F qcow2 -u prefixed.q 1M
+qemu-img create -q -f qcow2 -b "$PWD/base.q" -F raw -u absolute.q 1M
+qemu-img create -q -f qcow2 -o lazy_refcounts=on dirty.q 1M
+qemu-io -c 'write 0 64k' -c abort dirty.q 2>/dev/null || true
+cp base.q feature.q; printf '\200' | dd of=feature.q bs=1 seek=72 conv=notrunc status=none
+cp base.q version.q; printf '\0\0\0\11' | dd of=version.q bs=1 seek=4 conv=notrunc status=none
+cp base.q bits.q; printf '\0\0\0\100' | dd of=bits.q bs=1 seek=20 conv=notrunc status=none
+cp base.q corrupt.q; printf '\2' | dd of=corrupt.q bs=1 seek=79 conv=notrunc status=none
+head -c 20 base.q > short.q
+truncate -s 1000 odd.raw; printf x > one.raw; : > empty.raw
+cp base.q 'é".q'; touch locked.raw; mkdir folder
+"""
+NAMES = """disk.raw base.q top.q compressed.q old.q external.q external-raw.q modern.q snapped.q snapped-old.q
+bitmaps.q sub/top.q orphan.q orphan2.q prefixed.q absolute.q dirty.q feature.q version.q bits.q corrupt.q short.q odd.raw
+one.raw empty.raw é".q folder nowhere.q nowhere/x file:base.q file:nowhere foo:bar""".split() + [""]
+
+
+def queries():
+    """Every query on every image."""
+    for name in NAMES:
+        yield Scenario(f"info {name}", IMAGES, [
+            ["info", name], ["info", "--output=json", name], ["info", "--backing-chain", name],
+            ["info", "--backing-chain", "--output=json", name], ["info", "-f", "raw", name],
+            ["info", "-f", "qcow2", name], ["info", "-U", name]], changes=False)
+        yield Scenario(f"map {name}", IMAGES, [
+            ["map", name], ["map", "--output=json", name], ["map", "-f", "raw", "--output=json", name],
+            ["map", "--start-offset=100k", "--output=json", name],
+            ["map", "-s", "1000", "-l", "70000", "--output=json", name], ["map", "-s", "64k", name],
+            ["map", "--start-offset=3M", "--output=json", name], ["map", "-l", "0", "--output=json", name]],
+            changes=False)
+        yield Scenario(f"snapshot -l {name}", IMAGES, [["snapshot", "-l", name], ["snapshot", "-U", "-l", name]],
+                       "a snapshot table is shown though the backing image is gone" if "orphan" in name else "",
+                       changes=False)
+    yield Scenario("snapshot without an action", IMAGES, [["snapshot", "snapped.q"]], "lists, instead of nothing")
+
+
+def usage():
+    """Wrong command lines."""
+    yield Scenario("usage", RAW, [[], *lines("""
+        foo
+        inf disk.raw
+        --zz
+        -z
+        -T
+        --trace
+        info
+        info a b
+        info -zU disk.raw
+        info -Uz disk.raw
+        info -f
+        info --outp=xml disk.raw
+        info --o disk.raw
+        info --output
+        info --backing-chain=3 disk.raw
+        info disk.raw -q
+        info -- nowhere
+        -- info nowhere
+        info -f foo disk.raw
+        info --object x disk.raw
+        info --object secret disk.raw
+        info --object secret,id=a,data=b disk.raw
+        map
+        map a b
+        map --bad disk.raw
+        map --output=x disk.raw
+        map --start-offset=x disk.raw
+        map --start-offset=-1 disk.raw
+        map --start-offset=8E disk.raw
+        map --max-length=x disk.raw
+        map --max-length=16E disk.raw
+        map --start-offset=9223372036854775807 --output=json disk.raw
+        snapshot
+        snapshot a b
+        snapshot --bad a
+        snapshot -c
+        snapshot -l -c x disk.raw
+        snapshot -c x -d y disk.raw
+        snapshot -f raw disk.raw
+        resize
+        resize disk.raw
+        resize a b c
+        resize --bad disk.raw 1M
+        resize disk.raw --bad
+        resize -U disk.raw 1M
+        resize disk.raw 1M --shrink
+        resize --preallocation=foo disk.raw 1M
+        resize -f foo disk.raw 1M
+        create
+        create -f qcow2
+        create -c x 1M
+        create --image-opts x 1M
+        create -o
+    """)])
+
+
+def image_names():
+    """JSON and option list names."""
+    yield Scenario("image names", IMAGES, lines(r"""
+        info 'json:{"driver":"qcow2"}'
+        info 'json:{"driver":"qcow2","file":{"driver":"file","filename":"base.q"}}'
+        info 'json:{"driver":"qcow2","file.filename":"base.q"}'
+        info --output=json 'json:{"driver":"qcow2","file.filename":"base.q"}'
+        info 'json:{"file.filename":"base.q"}'
+        info 'json:{"file":"node"}'
+        info 'json:{"driver":"foo","file.filename":"base.q"}'
+        info 'json:{"driver":"raw","file.filename":"base.q"}'
+        map 'json:{"driver":"qcow2","file.filename":"top.q","backing":null}'
+        info 'json:{"driver":"qcow2","foo":1,"file.filename":"base.q"}'
+        info 'json:{"driver":"qcow2","file.filename":"nowhere"}'
+        info --image-opts driver=qcow2,file.filename=base.q
+        info --image-opts driver=qcow2,file.driver=file,file.filename=nowhere
+        info --image-opts file.filename=base.q
+        info --image-opts base.q
+        info --image-opts -f qcow2 driver=qcow2,file.filename=base.q
+        info --image-opts driver=qcow2,file.filename=
+        map --image-opts driver=raw,file.filename=base.q
+        snapshot -l --image-opts driver=qcow2,file.filename=snapped.q
+        resize --image-opts driver=qcow2,file.filename=base.q 4M
+    """))
+    yield Scenario("broken JSON", "", [["info", "json:x"]], "says that it is no JSON, not at which letter")
+
+
+def create_matrix():
+    """Combinations of creation options, and what info says of the result."""
+    values = {
+        "compat": ["", "0.10", "1.1"], "cluster_size": ["", "512", "4k", "2M"], "extended_l2": ["", "on"],
+        "lazy_refcounts": ["", "on"], "refcount_bits": ["", "1", "64"], "preallocation": ["", "metadata"],
+    }
+    everything = [dict(zip(values, chosen)) for chosen in itertools.product(*values.values())]
+    for index, chosen in enumerate(everything):
+        if index % 5 != 0:  # a fifth covers every pair of values
+            continue
+        options = ",".join(f"{name}={value}" for name, value in chosen.items() if value)
+        arguments = ["-o", options] if options else []
+        yield Scenario(f"create -o {options}", "", [["create", "-f", "qcow2", *arguments, "x.q", "8M"],
+                                                    ["info", "x.q"], ["map", "--output=json", "x.q"]])
+
+
+OPTIONS = """foo=1 size size= =3 , a=1,,b=2 cluster_size=64k,, cluster_size=64k, size=1M cluster_size=3 cluster_size=1x
+cluster_size=100 lazy_refcounts=maybe lazy_refcounts nolazy_refcounts lazy_refcounts= compat=3 refcount_bits=7
+refcount_bits=x refcount_bits=-1 refcount_bits= refcount_bits=16k refcount_bits=0x10 refcount_bits=0 refcount_bits=128
+refcount_bits=99999999999999999999 preallocation=foo preallocation help size=1G,help help=on ?
+cluster_size=64k,cluster_size=4k compat=0.10,refcount_bits=1 backing_fmt=foo backing_fmt=qcow2 backing_file=
+compression_type=foo compression_type=zstd extended_l2=on extended_l2=on,cluster_size=4k data_file_raw=on
+compat=v2,lazy_refcounts=on compat=v2 compat=v3 compat=1.1 compat= cluster_size=4M cluster_size=256
+cluster_size=18446744073709551616 cluster_size=-1 size=1.5k size=1e3 nocow=on nocow nofoo foo extent_size_hint=1M
+backing_file=a,,b compression_type=zstd,compat=v2 extended_l2=on,compat=v2 encryption=off data_file=a
+data_file=b,compat=v2 data_file=c,data_file_raw=on preallocation=off preallocation=full preallocation=falloc
+preallocation=metadata,cluster_size=4k""".split() + [""]
+
+
+def create_options():
+    for option in OPTIONS:
+        yield Scenario(f"option {option}", "", [["create", "-f", "qcow2", "-o", option, "x.q", "1M"], ["info", "x.q"]])
+    for option in ("help", "preallocation=full", "preallocation=falloc", "preallocation=metadata", "preallocation=foo",
+                   "cluster_size=64k", "nocow=off,extent_size_hint=4k,preallocation=off", "size=2M"):
+        yield Scenario(f"raw option {option}", "", [["create", "-o", option, "x.raw", "1M"]])
+    yield Scenario("option help", "", lines("""
+        create -o help
+        create -f qcow2 -o help
+        create -f qcow2 -o help x
+        create -f qcow2 -o cluster_size=4k -o help
+        create -f foo -o help
+        create -f foo -o help x
+        create -f bochs -o help x
+        create -f foo -o , x 1M
+        create -f foo -o cluster_size=x x y
+        create -f qcow2 -o cluster_size=4k -o lazy_refcounts=on x 1M
+    """))
+
+
+SIZES = """1 513 1b 1k 1.5G 0x200 1e6 1GB 1GiB -1 +1 x 0 01 0x 1t nan inf 1.5 .5k 1. 1.k 0.1b 1.5b 3.3k 0.7k 1K 3.35k
+9223372036854775807 9223372036854775808 18446744073709551615 18446744073709551616 8E 16E 7E 64P 63T 17P""".split() + [
+    "", " 1", "1 "]
+
+
+def sizes():
+    for size in SIZES:
+        yield Scenario(f"size '{size}'", "", [["create", "-f", "qcow2", "x.q", size], ["create", "x.raw", size]])
+    for size in ["1", "513", "3.3k", "0.7k"]:
+        yield Scenario(f"rounded size '{size}'", "", [["create", "x.raw", size], ["info", "x.raw"]])
+    for size in ["0x1k"]:
+        yield Scenario(f"size '{size}'", "", [["create", "x.raw", size]],
+                       "hexadecimal numbers with a suffix are ambiguous (0x1b) and deprecated in QEMU")
+
+
+def create_backing():
+    yield Scenario("create", IMAGES, lines("""
+        create -f qcow2 x.q
+        create -f qcow2 -b base.q x.q
+        create -f qcow2 -b disk.raw x.q
+        create -f qcow2 -b base.q x.q 1M
+        create -f qcow2 -q -b base.q x.q 1M
+        create -f qcow2 -b nowhere -F qcow2 x.q
+        create -f qcow2 -b disk.raw -F qcow2 x.q
+        create -f qcow2 -b base.q -F raw x.q
+        create -f qcow2 -b base.q -F foo x.q
+        create -f qcow2 -b orphan.q -F qcow2 x.q
+        create -f qcow2 -b orphan2.q -F qcow2 x.q
+        create -f qcow2 -b nowhere -F qcow2 -u x.q
+        create -f qcow2 -b nowhere -F qcow2 -u x.q 1M
+        create -f qcow2 -b nowhere -u x.q 1M
+        create -f qcow2 -F qcow2 x.q 1M
+        create -F qcow2 x.raw 1M
+        create -b base.q x.raw 1M
+        create -b base.q -F qcow2 x.raw 1M
+        create -f foo x.q 1M
+        create -f bochs x.q 1M
+        create -f qcow2 nowhere/x 1M
+        create -f qcow2 folder 1M
+        create folder 1M
+        create -f qcow2 -q x.q 1M
+        create -f qcow2 -b x.q -F qcow2 x.q 1M
+        create -f qcow2 -b base.q -F qcow2 x.q 2000000
+        info x.q
+        create -f qcow2 -b base.q -F qcow2 x.q 4G
+        info x.q
+        create -f qcow2 -b base.q -F qcow2 sub/y.q
+        create -f qcow2 -b ../base.q -F qcow2 sub/y.q
+        info sub/y.q
+        create -f qcow2 -b "" x.q 4G
+        create -f qcow2 -b "" -F qcow2 x.q 4G
+        create -f qcow2 -o backing_file=base.q,backing_fmt=qcow2 x.q
+        create -f qcow2 -o backing_fmt=qcow2 -F raw -b base.q x.q 4G
+        create -f qcow2 -o preallocation=metadata -b base.q -F qcow2 x.q 1M
+        create -f qcow2 -o preallocation=metadata,extended_l2=on -b base.q -F qcow2 x.q 1M
+        create -f qcow2 -o preallocation=falloc -b base.q -F qcow2 x.q 1M
+        create --object foo x.raw 1M
+        create --object secret,id=s,data=x x.raw 1M
+        create file:y.raw 1M
+        create foo:y.raw 1M
+        create -f qcow2 -u z.q 1M
+        info z.q
+    """))
+
+
+def resizes():
+    yield Scenario("resize", IMAGES, lines("""
+        resize base.q 128M
+        resize base.q +1M
+        resize base.q -1M
+        resize --shrink base.q -1M
+        resize base.q 1M
+        resize base.q x
+        resize base.q +x
+        resize base.q +0
+        resize base.q ++1M
+        resize base.q +-1M
+        resize base.q ""
+        resize --shrink base.q -100G
+        resize --shrink base.q -128M
+        resize base.q 0
+        resize base.q 16E
+        resize base.q 8E
+        resize -q base.q 1M
+        resize -q base.q 200M
+        info base.q
+        resize --preallocation=full base.q +1M
+        resize --preallocation=falloc base.q +1M
+        resize --preallocation=metadata base.q +1M
+        resize --preallocation=full --shrink base.q 1M
+        resize --preallocation=off base.q 300M
+        map --output=json base.q
+        resize disk.raw 512k
+        resize disk.raw 2M
+        resize -q disk.raw 3M
+        resize -f raw disk.raw 512k
+        resize -f raw --shrink disk.raw 512k
+        resize -f raw --preallocation=metadata disk.raw +1M
+        resize -f raw --preallocation=full disk.raw +1M
+        info disk.raw
+        resize nowhere 1M
+        resize folder 1M
+        resize feature.q 1M
+        resize -f qcow2 disk.raw 1M
+        resize orphan.q 2M
+        resize old.q 2M
+        resize snapped-old.q 2M
+        resize snapped.q 65M
+        resize --shrink snapped.q 1M
+        resize snapped.q 3M
+        resize top.q 4M
+        resize top.q 0x500000
+        map --output=json top.q
+        info external.q
+        resize external.q 2M
+        map external.q
+        resize modern.q 6G
+        info modern.q
+    """))
+    yield Scenario("resize to odd sizes", IMAGES, lines("""
+        resize --shrink base.q 1000
+        resize base.q 3000001
+    """), "sizes are rounded up to 512, as create does, instead of refused")
+
+
+def snapshots():
+    yield Scenario("snapshot", IMAGES, lines("""
+        snapshot -c x nowhere
+        snapshot -c x disk.raw
+        snapshot -d x disk.raw
+        snapshot -a nope snapped.q
+        snapshot -d nope snapped.q
+        snapshot -l snapped.q
+        snapshot -a 2 snapped.q
+        snapshot -U -c x snapped.q
+        snapshot -d "a name that is longer than its column" snapped.q
+        snapshot -l snapped.q
+        info snapped.q
+        snapshot -c x feature.q
+        snapshot -c x short.q
+        snapshot -a x old.q
+    """))
+    yield Scenario("snapshot -d ID", IMAGES, [["snapshot", "-d", "1", "snapped.q"]], "an id will do, as with -a")
+
+
+def all_scenarios():
+    groups = (usage, image_names, queries, create_options, create_matrix, sizes, create_backing, resizes, snapshots)
+    return [scenario for group in groups for scenario in group()]
