@@ -17,7 +17,7 @@ VMBOX = os.path.abspath(sys.argv[1])
 GUEST = pathlib.Path(__file__).resolve().parents[2] / "guest"
 # QEMU's sockets lie below it, and a socket's name has 107 bytes at most
 WORK = pathlib.Path(tempfile.mkdtemp(prefix="vb", dir="/tmp"))
-BASE = WORK / "base.qcow2"
+BASE = WORK / "base.raw"
 ENVIRONMENT = {**os.environ, "LC_ALL": "C", "VMBOX_DIR": str(WORK / "boxes"), "VMBOX_ACCEL": "tcg",
                "XDG_CACHE_HOME": str(WORK / "cache")}
 
@@ -108,7 +108,7 @@ def lock_as_writer(image):
 def main():
     cache = pathlib.Path(os.environ.get("GUEST_CACHE") or pathlib.Path.home() / ".cache" / "guest-images")
     tool("build-tiny-guest", cache / "tiny")
-    shutil.copyfile(cache / "tiny" / "tiny.qcow2", BASE)
+    subprocess.run(["cp", "--sparse=always", str(cache / "tiny" / "tiny.raw"), str(BASE)], check=True)
     before = base_state()
     try:
         uri = tool("start-libvirtd", WORK / "lv")
