@@ -4,6 +4,7 @@
 
 #include <unistd.h>
 
+#include <cerrno>
 #include <filesystem>
 
 #include "base/text.hpp"
@@ -49,7 +50,10 @@ Result<CreateReport> create(const CreateOptions& options, Opener& opener, Progre
         if (!size) size = below;
     }
     if (!size) return fail(ErrorKind::invalid_argument, "Image creation needs a size parameter");
-    if (*size > 1ull << 62) return fail(ErrorKind::invalid_argument, "Image size must be less than 8 EiB!");
+    if (*size > 1ull << 62) {
+        return fail(ErrorKind::no_space,
+                    fmt::format("The image size is too large for file format '{}'", printable(options.format)), EFBIG);
+    }
     const std::uint64_t rounded = round_up(*size, sector_bytes);
     const NewImage made = TRY(begin_image(options, rounded, opener, progress));
     TRY(made.format->flush());
