@@ -27,7 +27,8 @@ class Opener {
   public:
     virtual ~Opener() = default;
     virtual Result<std::unique_ptr<Storage>> open(const std::string& path, const FileOptions& options) = 0;
-    virtual Result<std::unique_ptr<Storage>> open_reference(const std::string& path, const FileOptions& options) {
+    virtual Result<std::unique_ptr<Storage>> open_reference(const std::string& path,
+                                                            const FileOptions& options) {
         return open(path, options);
     }
 };

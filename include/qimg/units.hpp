@@ -67,13 +67,17 @@ using GuestRange = Range<GuestSpace>;
 using HostRange = Range<HostSpace>;
 
 // `unit` is a power of two; the sum must fit, which callers check for numbers that come from files.
-constexpr std::uint64_t round_down(std::uint64_t value, std::uint64_t unit) { return value & ~(unit - 1); }
+constexpr std::uint64_t round_down(std::uint64_t value, std::uint64_t unit) {
+    return value & ~(unit - 1);
+}
 constexpr std::uint64_t round_up(std::uint64_t value, std::uint64_t unit) {
     return round_down(value + unit - 1, unit);
 }
 constexpr std::uint64_t divide_up(std::uint64_t value, std::uint64_t unit) {
     return value / unit + (value % unit != 0 ? 1 : 0);
 }
-constexpr bool is_aligned(std::uint64_t value, std::uint64_t unit) { return (value & (unit - 1)) == 0; }
+constexpr bool is_aligned(std::uint64_t value, std::uint64_t unit) {
+    return (value & (unit - 1)) == 0;
+}
 
 }  // namespace qimg

@@ -52,7 +52,8 @@ std::string default_folder(const std::string& connection);
 struct Machine {
     std::uint64_t memory_bytes = GiB;
     unsigned cpus = 2;
-    std::string network;  // "user", "none" or a libvirt network; empty: "default" if that is active, or else user
+    std::string
+        network;  // "user", "none" or a libvirt network; empty: "default" if that is active, or else user
     std::vector<Forward> forwards;  // need the network "user"
     SeedBus seed_bus = SeedBus::virtio;
 };
@@ -136,7 +137,7 @@ struct Listed {
     std::uint64_t allocated_bytes = 0;  // disk space in use by the overlay
     std::string connection;
     std::string folder;
-    std::string created;                // ISO 8601, UTC
+    std::string created;  // ISO 8601, UTC
     std::optional<std::chrono::seconds> uptime;
     std::optional<std::string> address;
 };
@@ -146,7 +147,7 @@ Result<std::vector<Listed>> list(const Place& place, Observer& observer);
 struct StopOptions {
     std::string name;
     Place place;
-    bool force = false;  // switch off at once
+    bool force = false;                // switch off at once
     std::chrono::seconds timeout{60};  // for the guest to shut down by itself
 };
 struct StopReport {
@@ -176,7 +177,7 @@ Result<void> remove(const RemoveOptions& options, Observer& observer);
 struct ConsoleOptions {
     std::string name;
     Place place;
-    int input = 0;   // file descriptors; a terminal is put in raw mode meanwhile
+    int input = 0;  // file descriptors; a terminal is put in raw mode meanwhile
     int output = 1;
     bool force = false;  // take the console from somebody else
 };

@@ -40,8 +40,7 @@ using le64 = Field<std::uint64_t, std::endian::little>;
 
 // Copies a T out of the front of `bytes`, which must be long enough.
 template <class T>
-    requires std::is_trivially_copyable_v<T>
-T load(std::span<const std::byte> bytes) {
+requires std::is_trivially_copyable_v<T> T load(std::span<const std::byte> bytes) {
     T value;
     std::memcpy(&value, bytes.first(sizeof(T)).data(), sizeof(T));
     return value;
@@ -49,7 +48,7 @@ T load(std::span<const std::byte> bytes) {
 
 // Copies a T to the front of `bytes`, which must be long enough.
 template <class T>
-    requires std::is_trivially_copyable_v<T>
+requires std::is_trivially_copyable_v<T>
 void store(std::span<std::byte> bytes, const T& value) {
     std::memcpy(bytes.first(sizeof(T)).data(), &value, sizeof(T));
 }

@@ -19,9 +19,9 @@ T take(Result<T>&& result) {
 
 }  // namespace qimg
 
-#define TRY(expression)                                                                       \
-    __extension__({                                                                           \
-        auto try_result = (expression);                                                       \
+#define TRY(expression)                                                                        \
+    __extension__({                                                                            \
+        auto try_result = (expression);                                                        \
         if (!try_result) return std::unexpected<::qimg::Error>(std::move(try_result).error()); \
-        ::qimg::take(std::move(try_result));                                                  \
+        ::qimg::take(std::move(try_result));                                                   \
     })

@@ -40,9 +40,9 @@ struct Mapping {
 
 // Space that guest data can be written to before any guest sees it.
 struct Reservation {
-    GuestRange cover;  // what publish() will make visible: all of it must have been written. May end past
-                       // the end of the disk, for a last cluster that is cut short
-    HostOffset host;   // of cover.start in data_storage()
+    GuestRange cover;   // what publish() will make visible: all of it must have been written. May end past
+                        // the end of the disk, for a last cluster that is cut short
+    HostOffset host;    // of cover.start in data_storage()
     bool fresh = true;  // false: the space was allocated before and publish only changes what it means
 };
 

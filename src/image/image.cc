@@ -35,9 +35,13 @@ Image::Image(std::string path, std::unique_ptr<Format> format, std::unique_ptr<I
 
 Image::~Image() = default;
 
-std::uint64_t Image::size() const { return format_->size(); }
+std::uint64_t Image::size() const {
+    return format_->size();
+}
 
-std::string_view Image::format_name() const { return format_->name(); }
+std::string_view Image::format_name() const {
+    return format_->name();
+}
 
 Result<void> Image::check_range(GuestRange range) const {
     if (range.start.bytes <= size() && range.length <= size() - range.start.bytes) return {};
@@ -150,7 +154,8 @@ Result<void> Image::write_literal_zeroes(GuestRange range) {
     for (GuestOffset at = range.start; at < range.end();) {
         const Extent run = TRY(extent(GuestRange::between(at, range.end())));
         const bool is_zero_already = run.kind == ExtentKind::zeroes || run.kind == ExtentKind::unallocated;
-        const std::uint64_t step = is_zero_already ? run.range.length : std::min<std::uint64_t>(run.range.length, zeroes.size());
+        const std::uint64_t step =
+            is_zero_already ? run.range.length : std::min<std::uint64_t>(run.range.length, zeroes.size());
         if (!is_zero_already) TRY(write(at, std::span(zeroes).first(step)));
         at += step;
     }
@@ -161,12 +166,15 @@ Result<void> Image::discard(GuestRange range) {
     TRY(check_range(range));
     const std::uint64_t unit = format_->cluster_bytes();
     const GuestOffset start(round_up(range.start.bytes, unit));
-    const GuestOffset end = range.end().bytes == size() ? range.end() : GuestOffset(round_down(range.end().bytes, unit));
+    const GuestOffset end =
+        range.end().bytes == size() ? range.end() : GuestOffset(round_down(range.end().bytes, unit));
     if (end <= start) return {};
     return format_->discard(GuestRange::between(start, end));
 }
 
-Result<void> Image::flush() { return format_->flush(); }
+Result<void> Image::flush() {
+    return format_->flush();
+}
 
 Result<Extent> Image::extent(GuestRange range) const {
     TRY(check_range(range));

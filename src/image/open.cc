@@ -85,17 +85,20 @@ Result<std::unique_ptr<Format>> open_format(std::unique_ptr<Storage> storage, co
         format = TRY(probe_format(*storage));
     }
     if (format == "raw") return raw::open(std::move(storage));
-    if (format != "qcow2") return failf(ErrorKind::invalid_argument, "Unknown driver '{}'", printable(format));
+    if (format != "qcow2")
+        return failf(ErrorKind::invalid_argument, "Unknown driver '{}'", printable(format));
 
     qcow2::Qcow2Options details;
     details.writable = options.access == Access::read_write && !options.for_repair;
     details.open_data_file = [&](const std::string& name) {
-        return opener.open_reference(resolve_reference(path, name), FileOptions{options.access, options.locking});
+        return opener.open_reference(resolve_reference(path, name),
+                                     FileOptions{options.access, options.locking});
     };
     return qcow2::Qcow2::open(std::move(storage), details);
 }
 
-Result<std::unique_ptr<Image>> Image::open(const std::string& path, const OpenOptions& options, Opener& opener) {
+Result<std::unique_ptr<Image>> Image::open(const std::string& path, const OpenOptions& options,
+                                           Opener& opener) {
     std::vector<std::string> above;
     auto image = open_chain(path, options, opener, above);
     if (!image) {

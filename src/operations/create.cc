@@ -22,7 +22,8 @@ std::string name_of_base(const std::string& base, const std::string& overlay) {
     std::error_code failed;
     const auto base_path = std::filesystem::canonical(base, failed);
     if (failed) return base;
-    const auto folder = std::filesystem::canonical(std::filesystem::absolute(overlay, failed).parent_path(), failed);
+    const auto folder =
+        std::filesystem::canonical(std::filesystem::absolute(overlay, failed).parent_path(), failed);
     if (failed) return base_path.string();
     const auto relative = base_path.lexically_relative(folder);
     return relative.empty() || *relative.begin() == ".." ? base_path.string() : relative.string();
@@ -43,7 +44,8 @@ Result<CreateReport> create(const CreateOptions& options, Opener& opener, Progre
     std::optional<std::uint64_t> size = options.size;
     const bool has_backing = options.qcow2.backing_file.has_value();
     if (has_backing && options.format != "qcow2") {
-        return failf(ErrorKind::invalid_argument, "Backing file not supported for file format '{}'", options.format);
+        return failf(ErrorKind::invalid_argument, "Backing file not supported for file format '{}'",
+                     options.format);
     }
     if (has_backing && (options.check_backing || !size)) {
         const std::uint64_t below = TRY(backing_size(options, opener));
@@ -51,8 +53,10 @@ Result<CreateReport> create(const CreateOptions& options, Opener& opener, Progre
     }
     if (!size) return fail(ErrorKind::invalid_argument, "Image creation needs a size parameter");
     if (*size > 1ull << 62) {
-        return fail(ErrorKind::no_space,
-                    fmt::format("The image size is too large for file format '{}'", printable(options.format)), EFBIG);
+        return fail(
+            ErrorKind::no_space,
+            fmt::format("The image size is too large for file format '{}'", printable(options.format)),
+            EFBIG);
     }
     const std::uint64_t rounded = round_up(*size, sector_bytes);
     const NewImage made = TRY(begin_image(options, rounded, opener, progress));
@@ -77,7 +81,8 @@ Result<SnapReport> snap(const SnapOptions& options, Opener& opener) {
     if (options.size) {
         made.size = options.size->apply(base->size());
         if (!made.size) {
-            return failf(ErrorKind::invalid_argument, "{}: the base has {} bytes; the overlay's size would be below 0 or too large",
+            return failf(ErrorKind::invalid_argument,
+                         "{}: the base has {} bytes; the overlay's size would be below 0 or too large",
                          printable(options.overlay), base->size());
         }
     }

@@ -14,7 +14,8 @@ namespace {
 
 const Image& layer_at(const Image& top, unsigned depth) {
     const Image* image = &top;
-    for (; depth > 0; --depth) image = image->backing();
+    for (; depth > 0; --depth)
+        image = image->backing();
     return *image;
 }
 
@@ -35,8 +36,9 @@ MapEntry entry_for(const Image& top, const Extent& extent) {
 }
 
 bool continues(const MapEntry& last, const MapEntry& next) {
-    const bool same_kind = last.depth == next.depth && last.present == next.present && last.zero == next.zero &&
-                           last.data == next.data && last.compressed == next.compressed;
+    const bool same_kind = last.depth == next.depth && last.present == next.present &&
+                           last.zero == next.zero && last.data == next.data &&
+                           last.compressed == next.compressed;
     if (!same_kind || last.offset.has_value() != next.offset.has_value()) return false;
     return !last.offset || (*last.offset + last.length == *next.offset && last.filename == next.filename);
 }

@@ -46,7 +46,8 @@ Result<bool> make_data_file(const CreateOptions& options, std::uint64_t size) {
 }
 
 // The file in the making as an image. It is nobody else's, so it needs no locks and no order of writes.
-Result<std::unique_ptr<qcow2::Qcow2>> open_unnamed(NewFile& file, const CreateOptions& options, Opener& opener) {
+Result<std::unique_ptr<qcow2::Qcow2>> open_unnamed(NewFile& file, const CreateOptions& options,
+                                                   Opener& opener) {
     qcow2::Qcow2Options details;
     details.writable = true;
     details.ordered = false;
@@ -68,7 +69,8 @@ Result<NewImage> begin_raw(const CreateOptions& options, std::uint64_t size) {
     return made;
 }
 
-Result<NewImage> begin_qcow2(const CreateOptions& options, std::uint64_t size, Opener& opener, Progress& progress) {
+Result<NewImage> begin_qcow2(const CreateOptions& options, std::uint64_t size, Opener& opener,
+                             Progress& progress) {
     TRY(qcow2::check_layout(options.qcow2, size, options.preallocation));
     NewImage made;
     bool data_is_zero = true;
@@ -90,7 +92,8 @@ Result<NewImage> begin_qcow2(const CreateOptions& options, std::uint64_t size, O
 
 }  // namespace
 
-Result<NewImage> begin_image(const CreateOptions& options, std::uint64_t size, Opener& opener, Progress& progress) {
+Result<NewImage> begin_image(const CreateOptions& options, std::uint64_t size, Opener& opener,
+                             Progress& progress) {
     if (options.format == "raw") return begin_raw(options, size);
     if (options.format == "qcow2") return begin_qcow2(options, size, opener, progress);
     return failf(ErrorKind::invalid_argument, "Unknown file format '{}'", printable(options.format));

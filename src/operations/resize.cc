@@ -24,13 +24,13 @@ Result<void> clear_new_part(Image& image, GuestRange added) {
     return exposed.empty() ? Result<void>() : image.write_zeroes(exposed);
 }
 
-Result<void> resize_qcow2(Image& image, qcow2::Qcow2& format, std::uint64_t bytes, const ResizeOptions& options,
-                          Progress& progress) {
+Result<void> resize_qcow2(Image& image, qcow2::Qcow2& format, std::uint64_t bytes,
+                          const ResizeOptions& options, Progress& progress) {
     const std::uint64_t old = image.size();
     if (bytes < old) {
         const GuestOffset end(std::min(round_up(bytes, image.format().cluster_bytes()), old));
-        return qcow2::shrink(format, bytes,
-                             [&] { return image.write_zeroes(GuestRange::between(GuestOffset(bytes), end)); });
+        return qcow2::shrink(
+            format, bytes, [&] { return image.write_zeroes(GuestRange::between(GuestOffset(bytes), end)); });
     }
     const GuestRange added(GuestOffset(old), bytes - old);
     return qcow2::grow(format, bytes, [&]() -> Result<void> {

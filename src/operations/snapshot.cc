@@ -32,8 +32,8 @@ Result<std::unique_ptr<Image>> open_alone(const SnapshotOptions& options, Access
 Result<qcow2::Qcow2*> as_qcow2(Image& image) {
     auto* format = dynamic_cast<qcow2::Qcow2*>(&image.format());
     if (format == nullptr) {
-        return failf(ErrorKind::unsupported, "{}: {} images have no internal snapshots", printable(image.path()),
-                     image.format().name());
+        return failf(ErrorKind::unsupported, "{}: {} images have no internal snapshots",
+                     printable(image.path()), image.format().name());
     }
     return format;
 }

@@ -12,8 +12,12 @@ class BorrowedStorage final : public Storage {
 
     const std::string& name() const override { return owner_.name(); }
     Result<std::uint64_t> size() const override { return owner_.size(); }
-    Result<void> read(HostOffset at, std::span<std::byte> into) const override { return owner_.read(at, into); }
-    Result<void> write(HostOffset at, std::span<const std::byte> from) override { return owner_.write(at, from); }
+    Result<void> read(HostOffset at, std::span<std::byte> into) const override {
+        return owner_.read(at, into);
+    }
+    Result<void> write(HostOffset at, std::span<const std::byte> from) override {
+        return owner_.write(at, from);
+    }
     Result<void> write_zeroes(HostRange range) override { return owner_.write_zeroes(range); }
     Result<void> discard(HostRange range) override { return owner_.discard(range); }
     Result<void> allocate(HostRange range) override { return owner_.allocate(range); }
@@ -28,6 +32,8 @@ class BorrowedStorage final : public Storage {
 
 }  // namespace
 
-std::unique_ptr<Storage> borrow_storage(Storage& owner) { return std::make_unique<BorrowedStorage>(owner); }
+std::unique_ptr<Storage> borrow_storage(Storage& owner) {
+    return std::make_unique<BorrowedStorage>(owner);
+}
 
 }  // namespace qimg

@@ -56,7 +56,8 @@ class MemoryStorage final : public Storage {
     Result<void> flush() override { return {}; }
 
     Result<StorageExtent> extent(HostOffset at) const override {
-        return StorageExtent{at.bytes < bytes_.size() ? bytes_.size() - at.bytes : 0, at.bytes < bytes_.size()};
+        return StorageExtent{at.bytes < bytes_.size() ? bytes_.size() - at.bytes : 0,
+                             at.bytes < bytes_.size()};
     }
 
     Result<std::uint64_t> allocated_bytes() const override { return bytes_.size(); }

@@ -33,7 +33,8 @@ std::string resolve_links(const std::string& path) {
 
 std::unexpected<Error> fail_create(int error_number, const std::string& path) {
     return fail(error_kind(error_number),
-                fmt::format("Could not create '{}': {}", printable(path), errno_text(error_number)), error_number);
+                fmt::format("Could not create '{}': {}", printable(path), errno_text(error_number)),
+                error_number);
 }
 
 // A file without a name in the folder of its final name (O_TMPFILE): whatever kills the process, the kernel

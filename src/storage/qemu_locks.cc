@@ -57,8 +57,9 @@ Result<void> lock_as_qemu(int descriptor, Access access, const std::string& name
     static constexpr std::array reading{consistent_read};
     static constexpr std::array writing{consistent_read, write_image, resize_image};
     static constexpr std::array denied{write_image, resize_image};
-    const std::span<const Permission> held =
-        access == Access::read_write ? std::span<const Permission>(writing) : std::span<const Permission>(reading);
+    const std::span<const Permission> held = access == Access::read_write
+                                                 ? std::span<const Permission>(writing)
+                                                 : std::span<const Permission>(reading);
 
     for (const Permission& permission : held) {
         if (!take(descriptor, held_base + permission.bit)) return {};
@@ -68,8 +69,9 @@ Result<void> lock_as_qemu(int descriptor, Access access, const std::string& name
     }
     const auto refuse = [&](const char* shared, const Permission& permission) {
         release_all(descriptor);
-        return failf(ErrorKind::in_use, "Failed to get {}\"{}\" lock\nIs another process using the image [{}]?",
-                     shared, permission.name, printable(name));
+        return failf(ErrorKind::in_use,
+                     "Failed to get {}\"{}\" lock\nIs another process using the image [{}]?", shared,
+                     permission.name, printable(name));
     };
     for (const Permission& permission : held) {
         if (is_taken_by_other(descriptor, denied_base + permission.bit)) return refuse("", permission);

@@ -24,7 +24,9 @@ constexpr std::size_t tail_lines = 15;
 
 // Only root can give files away. Then libvirt is told to leave every owner alone: it would not only take the
 // overlay but also the base, and not give that back when the domain ends.
-bool gives_files_away(const HostFacts& host) { return ::geteuid() == 0 && host.qemu_user.has_value(); }
+bool gives_files_away(const HostFacts& host) {
+    return ::geteuid() == 0 && host.qemu_user.has_value();
+}
 
 Result<Domain> start_domain(Session& session, bool kvm) {
     const std::string xml = domain_of(session.record, session.folder, session.host, kvm);
@@ -60,7 +62,8 @@ std::string_view awaited_text(Until until) {
 }
 
 std::string what_was_missed(const GuestWatch& watch, Until until) {
-    if (until == Until::ready && watch.progress().saw_login()) return std::string(awaited_text(Until::cloud_init));
+    if (until == Until::ready && watch.progress().saw_login())
+        return std::string(awaited_text(Until::cloud_init));
     return std::string(awaited_text(until));
 }
 
@@ -80,37 +83,41 @@ std::unexpected<Error> fail_watch(Session& session, const GuestWatch& watch, Ver
     const std::string seen = last_seen(watch);
     switch (verdict) {
         case Verdict::guest_off:
-            return failf(ErrorKind::io,
-                         "{}: the guest powered itself off before its {}; {}; use --until off if it is meant to, "
-                         "'vmbox up {}' starts it again, 'vmbox rm {}' removes it",
-                         name, missed, seen, name, name);
+            return failf(
+                ErrorKind::io,
+                "{}: the guest powered itself off before its {}; {}; use --until off if it is meant to, "
+                "'vmbox up {}' starts it again, 'vmbox rm {}' removes it",
+                name, missed, seen, name, name);
         case Verdict::destroyed:
-            return failf(ErrorKind::io, "{}: the domain was switched off by somebody before its {}; {}", name, missed,
-                         seen);
+            return failf(ErrorKind::io, "{}: the domain was switched off by somebody before its {}; {}", name,
+                         missed, seen);
         case Verdict::failed:
-            return failf(ErrorKind::io,
-                         "{}: the guest failed ({}) before its {}; {}; libvirt's log of the domain may say why, "
-                         "'vmbox rm {}' removes it",
-                         name, watch.state(), missed, seen, name);
+            return failf(
+                ErrorKind::io,
+                "{}: the guest failed ({}) before its {}; {}; libvirt's log of the domain may say why, "
+                "'vmbox rm {}' removes it",
+                name, watch.state(), missed, seen, name);
         default:
-            return failf(ErrorKind::io,
-                         "{}: no {} after {} s; {}; it goes on running: look at it with 'vmbox console {}', remove "
-                         "it with 'vmbox rm {}'",
-                         name, missed, options.timeout.count(), seen, name, name);
+            return failf(
+                ErrorKind::io,
+                "{}: no {} after {} s; {}; it goes on running: look at it with 'vmbox console {}', remove "
+                "it with 'vmbox rm {}'",
+                name, missed, options.timeout.count(), seen, name, name);
     }
 }
 
 // KVM failed or hung: the same sandbox once more, without it.
 Result<Running> restart_without_kvm(Session& session, const Running& running, const GuestWatch& watch) {
-    session.observer.warning(fmt::format("{}: {}; KVM seems not to work here, starting again with software emulation",
-                                         session.record.name,
-                                         watch.state().empty() ? "the guest printed nothing more under KVM"
-                                                               : "under KVM the domain is " + watch.state()));
+    session.observer.warning(fmt::format(
+        "{}: {}; KVM seems not to work here, starting again with software emulation", session.record.name,
+        watch.state().empty() ? "the guest printed nothing more under KVM"
+                              : "under KVM the domain is " + watch.state()));
     const Fd lock = TRY(session.folder.lock());
     TRY(running.domain.destroy());
     if (session.disposable_disk) {
         TRY(make_disk(session.folder, session.record,
-                      SizeChange{SizeChange::Kind::absolute, session.record.disk_bytes}, session.record.base_format));
+                      SizeChange{SizeChange::Kind::absolute, session.record.disk_bytes},
+                      session.record.base_format));
         TRY(hand_over(session.folder, session.host));
     }
     Domain domain = TRY(start_domain(session, false));
@@ -146,8 +153,9 @@ Result<bool> choose_kvm(Accel wanted, const HostFacts& host, bool& doubtful) {
     if (wanted == Accel::tcg) return false;
     if (wanted == Accel::kvm) {
         if (host.kvm) return true;
-        return fail(ErrorKind::unsupported,
-                    "KVM: libvirt does not offer it here (no usable /dev/kvm); use --accel tcg or --accel auto");
+        return fail(
+            ErrorKind::unsupported,
+            "KVM: libvirt does not offer it here (no usable /dev/kvm); use --accel tcg or --accel auto");
     }
     if (!host.kvm) return false;
     if (const auto known = remembered_kvm()) return *known;
@@ -187,7 +195,8 @@ Result<UpReport> follow_guest(Session& session, Running running, const WaitOptio
     report.accel = running.kvm ? Accel::kvm : Accel::tcg;
     report.reached = watch->reached();
     report.interrupted = verdict == Verdict::interrupted;
-    const bool off = verdict == Verdict::guest_off && (options.until == Until::off || options.until == Until::started);
+    const bool off =
+        verdict == Verdict::guest_off && (options.until == Until::off || options.until == Until::started);
     if (verdict == Verdict::unreadable) {
         session.observer.warning(fmt::format("{}: this user may not read it, so nobody waits for the guest",
                                              printable(session.folder.console_log())));
@@ -206,7 +215,8 @@ Result<void> make_disk(const SandboxFolder& folder, Record& record, const std::o
                        const std::optional<std::string>& base_format) {
     const std::string fresh = folder.fresh_disk();
     if (::unlink(fresh.c_str()) != 0 && errno != ENOENT) return fail_errno(errno, fresh, "cannot remove");
-    const SnapReport made = TRY(snap({.base = record.base, .overlay = fresh, .size = size, .base_format = base_format}));
+    const SnapReport made =
+        TRY(snap({.base = record.base, .overlay = fresh, .size = size, .base_format = base_format}));
     if (::rename(fresh.c_str(), folder.disk().c_str()) != 0) {
         return fail_errno(errno, folder.disk(), "cannot put the fresh overlay in its place");
     }
@@ -225,7 +235,8 @@ Result<void> hand_over(const SandboxFolder& folder, const HostFacts& host) {
         }
     }
     if (!host.qemu_user) return {};
-    if (::chmod(folder.path().c_str(), 0711) != 0) return fail_errno(errno, folder.path(), "cannot set its mode");
+    if (::chmod(folder.path().c_str(), 0711) != 0)
+        return fail_errno(errno, folder.path(), "cannot set its mode");
     return {};
 }
 

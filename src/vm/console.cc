@@ -57,7 +57,8 @@ class Bridge {
     }
 
     Result<void> run(const Observer& observer) {
-        if (virStreamEventAddCallback(stream_.get(), VIR_STREAM_EVENT_READABLE, on_stream, this, nullptr) != 0) {
+        if (virStreamEventAddCallback(stream_.get(), VIR_STREAM_EVENT_READABLE, on_stream, this, nullptr) !=
+            0) {
             return fail_libvirt(options_.name, "cannot watch the console");
         }
         input_watch_ = virEventAddHandle(options_.input, VIR_EVENT_HANDLE_READABLE, on_input, this, nullptr);
@@ -170,8 +171,9 @@ Result<void> console(const ConsoleOptions& options, Observer& observer) {
     const OpenSandbox sandbox = TRY(open_sandbox(options.name, options.place));
     const auto domain = TRY(active_domain(sandbox));
     if (!domain) {
-        return failf(ErrorKind::not_found, "{}: not running, so it has no console; start it with 'vmbox up {}'",
-                     options.name, options.name);
+        return failf(ErrorKind::not_found,
+                     "{}: not running, so it has no console; start it with 'vmbox up {}'", options.name,
+                     options.name);
     }
     StreamHandle stream(virStreamNew(sandbox.hypervisor.handle(), VIR_STREAM_NONBLOCK));
     const unsigned flags = options.force ? VIR_DOMAIN_CONSOLE_FORCE : 0;

@@ -30,7 +30,9 @@ std::size_t sequence_length(std::string_view text) {
     return 2;
 }
 
-bool is_digit(char c) { return c >= '0' && c <= '9'; }
+bool is_digit(char c) {
+    return c >= '0' && c <= '9';
+}
 
 // "[    0.000000] …", as the kernel begins its messages.
 bool has_kernel_time(std::string_view line) {
@@ -50,7 +52,9 @@ bool is_login_prompt(std::string_view line) {
     return host != "Last" && host.find(' ') == std::string_view::npos;
 }
 
-bool contains(std::string_view text, std::string_view part) { return text.find(part) != std::string_view::npos; }
+bool contains(std::string_view text, std::string_view part) {
+    return text.find(part) != std::string_view::npos;
+}
 
 }  // namespace
 
@@ -99,7 +103,8 @@ void ConsoleProgress::look(std::string_view line) {
     kernel_ = kernel_ || has_kernel_time(line) || contains(line, "Linux version ");
     login_ = login_ || is_login_prompt(line);
     cloud_init_ = cloud_init_ || contains(line, "Cloud-init v. ") || contains(line, "cloud-init[");
-    cloud_init_end_ = cloud_init_end_ || (contains(line, "Cloud-init v. ") && contains(line, " finished at "));
+    cloud_init_end_ =
+        cloud_init_end_ || (contains(line, "Cloud-init v. ") && contains(line, " finished at "));
     panic_ = panic_ || contains(line, "Kernel panic - not syncing");
 }
 

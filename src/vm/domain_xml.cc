@@ -19,7 +19,8 @@ using Attributes = std::initializer_list<std::pair<const char*, std::string>>;
 
 pugi::xml_node add(pugi::xml_node parent, const char* name, Attributes attributes = {}) {
     pugi::xml_node node = parent.append_child(name);
-    for (const auto& [key, value] : attributes) node.append_attribute(key) = value.c_str();
+    for (const auto& [key, value] : attributes)
+        node.append_attribute(key) = value.c_str();
     return node;
 }
 
@@ -42,7 +43,8 @@ void add_processor(pugi::xml_node domain, const DomainPlan& plan) {
 void add_firmware_features(pugi::xml_node domain, const DomainPlan& plan) {
     const pugi::xml_node os = add(domain, "os");
     const pugi::xml_node type = add(os, "type", {{"arch", plan.host.arch}});
-    if (!plan.host.machine.empty()) pugi::xml_node(type).append_attribute("machine") = plan.host.machine.c_str();
+    if (!plan.host.machine.empty())
+        pugi::xml_node(type).append_attribute("machine") = plan.host.machine.c_str();
     pugi::xml_node(type).text() = "hvm";
     add(os, "boot", {{"dev", "hd"}});
     const pugi::xml_node features = add(domain, "features");
@@ -111,7 +113,8 @@ std::string domain_xml(const DomainPlan& plan) {
     if (!plan.machine.forwards.empty()) domain.append_attribute("xmlns:qemu") = qemu_namespace;
     add_text(domain, "name", plan.name);
     if (!plan.uuid.empty()) add_text(domain, "uuid", plan.uuid);
-    add_text(domain, "memory", fmt::format("{}", divide_up(plan.machine.memory_bytes, KiB)), {{"unit", "KiB"}});
+    add_text(domain, "memory", fmt::format("{}", divide_up(plan.machine.memory_bytes, KiB)),
+             {{"unit", "KiB"}});
     add_processor(domain, plan);
     add_firmware_features(domain, plan);
     add(domain, "clock", {{"offset", "utc"}});
@@ -134,7 +137,9 @@ std::string domain_xml(const DomainPlan& plan) {
 
     struct Text final : pugi::xml_writer {
         std::string text;
-        void write(const void* data, std::size_t size) override { text.append(static_cast<const char*>(data), size); }
+        void write(const void* data, std::size_t size) override {
+            text.append(static_cast<const char*>(data), size);
+        }
     } text;
     document.save(text, "  ", pugi::format_indent | pugi::format_no_declaration);
     return std::move(text.text);

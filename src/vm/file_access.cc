@@ -24,7 +24,9 @@ bool has_access_list(const std::string& path) {
     return ::getxattr(path.c_str(), "system.posix_acl_access", nullptr, 0) > 0;
 }
 
-std::string account_name(const FileUser& user) { return user.name.substr(0, user.name.find(' ')); }
+std::string account_name(const FileUser& user) {
+    return user.name.substr(0, user.name.find(' '));
+}
 
 Result<void> check_component(const std::string& component, FileNeed need, const FileUser& user,
                              const std::string& path) {
@@ -34,15 +36,17 @@ Result<void> check_component(const std::string& component, FileNeed need, const 
     if (has_access_list(component)) return {};
     const char* verb = need == FileNeed::search ? "searched" : need == FileNeed::read ? "read" : "written";
     const char* right = need == FileNeed::search ? "x" : need == FileNeed::read ? "r" : "rw";
-    return failf(ErrorKind::read_only,
-                 "{}: {} {} may not be {} by {}, as whom QEMU runs; allow it with 'setfacl -m u:{}:{} {}', or move "
-                 "the file to where that user can read it",
-                 printable(path), need == FileNeed::search ? "the folder" : "the file", printable(component), verb,
-                 user.name, account_name(user), right, printable(component));
+    return failf(
+        ErrorKind::read_only,
+        "{}: {} {} may not be {} by {}, as whom QEMU runs; allow it with 'setfacl -m u:{}:{} {}', or move "
+        "the file to where that user can read it",
+        printable(path), need == FileNeed::search ? "the folder" : "the file", printable(component), verb,
+        user.name, account_name(user), right, printable(component));
 }
 
 Result<void> check_folders(const std::string& path, const FileUser& user, const std::string& named) {
-    for (std::size_t slash = path.find('/', 1); slash != std::string::npos; slash = path.find('/', slash + 1)) {
+    for (std::size_t slash = path.find('/', 1); slash != std::string::npos;
+         slash = path.find('/', slash + 1)) {
         TRY(check_component(path.substr(0, slash), FileNeed::search, user, named));
     }
     return {};

@@ -15,11 +15,11 @@ namespace qimg::vm {
 
 enum class Verdict {
     reached,
-    unreadable,   // reached as far as can be told: the console log may not be read by this user
-    guest_off,    // the guest powered itself off before it came that far
-    destroyed,    // somebody switched the domain off
-    failed,       // the guest panicked, or QEMU could not go on
-    silent,       // with doubtful KVM: no output for so long that it hangs, most likely
+    unreadable,  // reached as far as can be told: the console log may not be read by this user
+    guest_off,   // the guest powered itself off before it came that far
+    destroyed,   // somebody switched the domain off
+    failed,      // the guest panicked, or QEMU could not go on
+    silent,      // with doubtful KVM: no output for so long that it hangs, most likely
     timed_out,
     interrupted,  // the observer cancelled
 };
@@ -32,7 +32,8 @@ struct WatchOptions {
 
 class GuestWatch {
   public:
-    GuestWatch(const Hypervisor& hypervisor, const Domain& domain, std::string console_log, Observer& observer);
+    GuestWatch(const Hypervisor& hypervisor, const Domain& domain, std::string console_log,
+               Observer& observer);
 
     Result<Verdict> run(const WatchOptions& options);
 

@@ -43,7 +43,8 @@ std::optional<QemuUser> parse_dac_label(std::string_view label) {
 
 std::optional<QemuUser> find_qemu_user(const pugi::xml_node& host) {
     for (const pugi::xml_node model : host.children("secmodel")) {
-        if (std::strcmp(model.child_value("model"), "dac") == 0) return parse_dac_label(model.child_value("baselabel"));
+        if (std::strcmp(model.child_value("model"), "dac") == 0)
+            return parse_dac_label(model.child_value("baselabel"));
     }
     return std::nullopt;
 }
@@ -77,7 +78,8 @@ Result<HostFacts> parse_capabilities(const std::string& xml) {
     const pugi::xml_node arch = find_arch(root);
     if (!arch) {
         return failf(ErrorKind::unsupported,
-                     "libvirt cannot run {} guests here; install QEMU for it (Debian: qemu-system-x86)", own_arch);
+                     "libvirt cannot run {} guests here; install QEMU for it (Debian: qemu-system-x86)",
+                     own_arch);
     }
     HostFacts facts;
     facts.qemu_user = find_qemu_user(root.child("host"));

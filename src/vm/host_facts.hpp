@@ -21,7 +21,7 @@ struct HostFacts {
     bool kvm = false;                   // libvirt offers it, which proves nothing yet
     std::string domain_type = "qemu";   // for software emulation; "test" with libvirt's test driver
     std::string arch = "x86_64";
-    std::string machine = "pc";         // empty: libvirt's own choice
+    std::string machine = "pc";  // empty: libvirt's own choice
 };
 
 // Reads libvirt's capabilities XML. Errors: corrupt when it is no such document, unsupported when no

@@ -66,7 +66,8 @@ DomainStatus describe(int state, int reason) {
         case VIR_DOMAIN_BLOCKED:
             return {.active = true, .text = "running", .broken = false};
         case VIR_DOMAIN_PAUSED:
-            return {.active = true, .text = fmt::format("paused ({})", pause_reason(reason)),
+            return {.active = true,
+                    .text = fmt::format("paused ({})", pause_reason(reason)),
                     .broken = is_broken_pause(reason)};
         case VIR_DOMAIN_SHUTDOWN:
             return {.active = true, .text = "shutting down", .broken = false};
@@ -124,9 +125,13 @@ bool is_remote(const std::string& uri) {
     return !rest.empty() && !rest.starts_with('/');
 }
 
-bool is_system(const std::string& uri) { return authority_and_path(uri) == "/system"; }
+bool is_system(const std::string& uri) {
+    return authority_and_path(uri) == "/system";
+}
 
-std::string Domain::uuid() const { return uuid_of(handle_.get()); }
+std::string Domain::uuid() const {
+    return uuid_of(handle_.get());
+}
 
 Result<DomainStatus> Domain::status() const {
     int state = 0;
@@ -152,7 +157,8 @@ Result<void> Domain::destroy() const {
 }
 
 std::optional<std::string> Domain::address() const {
-    for (const unsigned source : {VIR_DOMAIN_INTERFACE_ADDRESSES_SRC_LEASE, VIR_DOMAIN_INTERFACE_ADDRESSES_SRC_ARP}) {
+    for (const unsigned source :
+         {VIR_DOMAIN_INTERFACE_ADDRESSES_SRC_LEASE, VIR_DOMAIN_INTERFACE_ADDRESSES_SRC_ARP}) {
         if (auto found = first_address(handle_.get(), source)) return found;
     }
     return std::nullopt;
@@ -178,7 +184,8 @@ Result<Hypervisor> Hypervisor::connect(const std::string& uri) {
         hypervisor.handle(), nullptr, VIR_DOMAIN_EVENT_ID_LIFECYCLE,
         // libvirt keeps callbacks of every kind in one generic type
         [] {
-            const auto typed = [](virConnectPtr connection, virDomainPtr domain, int event, int detail, void* data) {
+            const auto typed = [](virConnectPtr connection, virDomainPtr domain, int event, int detail,
+                                  void* data) {
                 on_lifecycle(connection, domain, event, detail, data);
                 return 0;
             };
@@ -225,8 +232,8 @@ Result<std::optional<Domain>> Hypervisor::find_by_name(const std::string& name) 
 void Hypervisor::wait(std::chrono::milliseconds timeout) const {
     bool expired = false;
     const int timer = virEventAddTimeout(
-        static_cast<int>(timeout.count()), [](int, void* flag) { *static_cast<bool*>(flag) = true; }, &expired,
-        nullptr);
+        static_cast<int>(timeout.count()), [](int, void* flag) { *static_cast<bool*>(flag) = true; },
+        &expired, nullptr);
     if (timer < 0) return;
     endings_->news = false;
     while (!expired && !endings_->news && virEventRunDefaultImpl() == 0) {
@@ -240,6 +247,8 @@ std::optional<Ending> Hypervisor::ending(const std::string& uuid) const {
     return found->second;
 }
 
-void Hypervisor::forget_ending(const std::string& uuid) const { endings_->by_uuid.erase(uuid); }
+void Hypervisor::forget_ending(const std::string& uuid) const {
+    endings_->by_uuid.erase(uuid);
+}
 
 }  // namespace qimg::vm

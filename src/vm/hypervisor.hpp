@@ -81,7 +81,8 @@ class Hypervisor {
         bool news = false;
     };
     Hypervisor(ConnectionHandle connection, std::string uri);
-    static void on_lifecycle(virConnectPtr connection, virDomainPtr domain, int event, int detail, void* endings);
+    static void on_lifecycle(virConnectPtr connection, virDomainPtr domain, int event, int detail,
+                             void* endings);
 
     std::string uri_;
     std::unique_ptr<Endings> endings_;  // libvirt's callback holds its address

@@ -20,7 +20,9 @@ std::string first_word(const fs::path& path) {
     return word;
 }
 
-std::string boot_id() { return first_word("/proc/sys/kernel/random/boot_id"); }
+std::string boot_id() {
+    return first_word("/proc/sys/kernel/random/boot_id");
+}
 
 fs::path answer_path() {
     const char* cache = std::getenv("XDG_CACHE_HOME");

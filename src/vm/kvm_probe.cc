@@ -38,12 +38,12 @@ constexpr std::uint8_t guest_code[] = {
     0xbe, rounds, 0x00, 0x00, 0x00,              // mov esi, rounds
     0x31, 0xc0,                                  // next: xor eax, eax
     0x0f, 0xa2,                                  // cpuid
-    0xb9, 0x80, 0x00, 0x00, 0xc0,                // mov ecx, 0xc0000080
+    0xb9, 0x80,   0x00, 0x00, 0xc0,              // mov ecx, 0xc0000080
     0x0f, 0x32,                                  // rdmsr
-    0x0f, 0x20, 0xd8,                            // mov rax, cr3
-    0x0f, 0x22, 0xd8,                            // mov cr3, rax
-    0x89, 0x34, 0x25, 0x00, 0x90, 0x00, 0x00,    // mov [0x9000], esi
-    0x66, 0xba, 0xf8, 0x03,                      // mov dx, 0x3f8
+    0x0f, 0x20,   0xd8,                          // mov rax, cr3
+    0x0f, 0x22,   0xd8,                          // mov cr3, rax
+    0x89, 0x34,   0x25, 0x00, 0x90, 0x00, 0x00,  // mov [0x9000], esi
+    0x66, 0xba,   0xf8, 0x03,                    // mov dx, 0x3f8
     0x89, 0xf0,                                  // mov eax, esi
     0xee,                                        // out dx, al
     0xff, 0xce,                                  // dec esi
@@ -74,9 +74,9 @@ bool set_long_mode(int vcpu) {
     special.cs = code;
     special.ds = special.es = special.fs = special.gs = special.ss = data;
     special.cr3 = page_map;
-    special.cr4 = 0x20;         // PAE
-    special.cr0 = 0x80000033;   // PG, NE, ET, MP, PE
-    special.efer = 0x500;       // LMA, LME
+    special.cr4 = 0x20;        // PAE
+    special.cr0 = 0x80000033;  // PG, NE, ET, MP, PE
+    special.efer = 0x500;      // LMA, LME
     if (::ioctl(vcpu, KVM_SET_SREGS, &special) != 0) return false;
     struct kvm_regs general = {};
     general.rip = code_at;
@@ -89,7 +89,8 @@ bool set_long_mode(int vcpu) {
 bool copy_cpuid(int kvm, int vcpu) {
     constexpr std::uint32_t entries = 256;
     // the head with its flexible array, in a buffer that has room for the array
-    alignas(struct kvm_cpuid2) std::byte buffer[sizeof(struct kvm_cpuid2) + entries * sizeof(struct kvm_cpuid_entry2)];
+    alignas(struct kvm_cpuid2)
+        std::byte buffer[sizeof(struct kvm_cpuid2) + entries * sizeof(struct kvm_cpuid_entry2)];
     std::memset(buffer, 0, sizeof buffer);
     auto* const table = static_cast<struct kvm_cpuid2*>(static_cast<void*>(buffer));
     table->nent = entries;
@@ -115,9 +116,9 @@ bool run_guest() {
         ::mmap(nullptr, memory_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (!machine || mapped == MAP_FAILED) return false;
     const std::span<std::uint8_t> memory(static_cast<std::uint8_t*>(mapped), memory_bytes);
-    put64(memory, page_map, page_pointers | 3);        // present, writable
+    put64(memory, page_map, page_pointers | 3);  // present, writable
     put64(memory, page_pointers, page_directory | 3);
-    put64(memory, page_directory, 0x83);               // the first 2 MiB, as one page
+    put64(memory, page_directory, 0x83);  // the first 2 MiB, as one page
     std::memcpy(memory.subspan(code_at).data(), guest_code, sizeof guest_code);
 
     struct kvm_userspace_memory_region region = {};

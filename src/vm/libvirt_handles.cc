@@ -37,7 +37,8 @@ std::unexpected<Error> fail_libvirt(std::string_view subject, std::string_view d
     const virErrorPtr error = virGetLastError();
     std::string reason = error && error->message ? error->message : "libvirt gave no reason";
     // QEMU's own messages come with their line ends
-    while (!reason.empty() && (reason.back() == '\n' || reason.back() == ' ')) reason.pop_back();
+    while (!reason.empty() && (reason.back() == '\n' || reason.back() == ' '))
+        reason.pop_back();
     std::replace(reason.begin(), reason.end(), '\n', ' ');
     return failf(kind_of(last_libvirt_code()), "{}: {}: {}", printable(subject), doing, printable(reason));
 }

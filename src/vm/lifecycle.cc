@@ -21,8 +21,8 @@ using Clock = std::chrono::steady_clock;
 constexpr std::uint64_t text_bytes_max = 256 * MiB;  // a console log that nobody rotates grows long
 
 // Waits until the domain is gone. False when the time is over before that, or the observer cancels.
-Result<bool> wait_until_off(const OpenSandbox& sandbox, const Domain& domain, std::chrono::milliseconds timeout,
-                            Observer& observer) {
+Result<bool> wait_until_off(const OpenSandbox& sandbox, const Domain& domain,
+                            std::chrono::milliseconds timeout, Observer& observer) {
     const auto start = Clock::now();
     while (true) {
         const DomainStatus status = TRY(domain.status());
@@ -71,12 +71,20 @@ void add_domain(Listed& entry, const Record& record, const Hypervisor& hyperviso
 }
 
 Listed describe(const Record& record, const SandboxFolder& folder, Connections& connections) {
-    Listed entry{.name = record.name, .state = "unknown", .base = record.base, .disk_bytes = record.disk_bytes,
-                 .allocated_bytes = 0, .connection = record.connection, .folder = folder.path(),
-                 .created = record.created, .uptime = {}, .address = {}};
+    Listed entry{.name = record.name,
+                 .state = "unknown",
+                 .base = record.base,
+                 .disk_bytes = record.disk_bytes,
+                 .allocated_bytes = 0,
+                 .connection = record.connection,
+                 .folder = folder.path(),
+                 .created = record.created,
+                 .uptime = {},
+                 .address = {}};
     const auto disk = open_file(folder.disk(), {.access = Access::read_only, .locking = Locking::share});
     if (disk) entry.allocated_bytes = (*disk)->allocated_bytes().value_or(0);
-    if (const Hypervisor* hypervisor = connections.to(record.connection)) add_domain(entry, record, *hypervisor);
+    if (const Hypervisor* hypervisor = connections.to(record.connection))
+        add_domain(entry, record, *hypervisor);
     return entry;
 }
 
@@ -109,8 +117,8 @@ Result<StopReport> stop(const StopOptions& options, Observer& observer) {
         const bool off = TRY(wait_until_off(sandbox, *domain, options.timeout, observer));
         if (off) return report;
         if (observer.cancelled()) {
-            return failf(ErrorKind::cancelled, "{}: interrupted; the guest was asked to shut down and still runs",
-                         options.name);
+            return failf(ErrorKind::cancelled,
+                         "{}: interrupted; the guest was asked to shut down and still runs", options.name);
         }
     }
     report.forced = true;
@@ -124,9 +132,10 @@ Result<void> remove(const RemoveOptions& options, Observer& observer) {
     const SandboxFolder folder(place.folder, options.name);
     const auto foreign = TRY(folder.foreign_entries());
     if (!foreign.empty() && !options.force) {
-        return failf(ErrorKind::exists,
-                     "{}: holds {}, which vmbox did not make; move it away, or remove everything with --force",
-                     printable(folder.path()), printable(foreign.front()));
+        return failf(
+            ErrorKind::exists,
+            "{}: holds {}, which vmbox did not make; move it away, or remove everything with --force",
+            printable(folder.path()), printable(foreign.front()));
     }
     const auto record = folder.read_record();
     // what an interruption left without a record has no domain either

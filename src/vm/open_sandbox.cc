@@ -31,7 +31,8 @@ Result<void> check_not_a_base(const OpenSandbox& sandbox, std::string_view doing
     for (const std::string& name : sandbox_names(sandbox.parent)) {
         const auto other = SandboxFolder(sandbox.parent, name).read_record();
         if (!other || name == sandbox.record.name || !other->base.starts_with(inside)) continue;
-        return failf(ErrorKind::in_use, "{}: the sandbox {} stands on its disk, so it cannot be {}; remove that first",
+        return failf(ErrorKind::in_use,
+                     "{}: the sandbox {} stands on its disk, so it cannot be {}; remove that first",
                      sandbox.record.name, name, doing);
     }
     return {};

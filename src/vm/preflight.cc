@@ -25,10 +25,11 @@ Result<std::vector<ImageInfo>> open_chain(const std::string& base, const std::op
     options.open.format = format;
     auto chain = info(options);
     if (!chain && chain.error().kind == ErrorKind::in_use) {
-        return failf(ErrorKind::in_use,
-                     "{}: in use: a running virtual machine or another program writes to it or to an image below "
-                     "it; shut that down, or use a copy",
-                     printable(base));
+        return failf(
+            ErrorKind::in_use,
+            "{}: in use: a running virtual machine or another program writes to it or to an image below "
+            "it; shut that down, or use a copy",
+            printable(base));
     }
     return chain;
 }
@@ -40,9 +41,9 @@ void warn_of_writers(const std::string& path, const FileUser& qemu, std::vector<
     const bool trusted_owner =
         status.st_uid == 0 || status.st_uid == ::geteuid() || status.st_uid == qemu.uid;
     if (trusted_owner && (status.st_mode & 0002) == 0) return;
-    warnings.push_back(fmt::format("{}: {} may change this image, which would damage the sandbox on it",
-                                   printable(path),
-                                   trusted_owner ? "every user" : fmt::format("its owner (uid {})", status.st_uid)));
+    warnings.push_back(
+        fmt::format("{}: {} may change this image, which would damage the sandbox on it", printable(path),
+                    trusted_owner ? "every user" : fmt::format("its owner (uid {})", status.st_uid)));
 }
 
 }  // namespace
@@ -52,20 +53,22 @@ FileUser qemu_file_user(const HostFacts& host) {
     return file_user(::geteuid(), ::getegid());
 }
 
-Result<void> check_base(const std::string& base, const std::optional<std::string>& format, const FileUser& user,
-                        std::vector<std::string>& warnings) {
+Result<void> check_base(const std::string& base, const std::optional<std::string>& format,
+                        const FileUser& user, std::vector<std::string>& warnings) {
     const auto chain = TRY(open_chain(base, format));
     for (const ImageInfo& image : chain) {
         if (printable(image.path) != image.path) {
-            return failf(ErrorKind::unsupported, "{}: libvirt cannot name a file with these characters; rename it",
+            return failf(ErrorKind::unsupported,
+                         "{}: libvirt cannot name a file with these characters; rename it",
                          printable(image.path));
         }
         if (image.backing_file && !image.backing_format) {
-            return failf(ErrorKind::unsupported,
-                         "{}: does not say which format its backing file {} has, and libvirt refuses to guess; "
-                         "record it with 'qimg rebase -u -b {} -F FORMAT {}'",
-                         printable(image.path), printable(*image.backing_file), printable(*image.backing_file),
-                         printable(image.path));
+            return failf(
+                ErrorKind::unsupported,
+                "{}: does not say which format its backing file {} has, and libvirt refuses to guess; "
+                "record it with 'qimg rebase -u -b {} -F FORMAT {}'",
+                printable(image.path), printable(*image.backing_file), printable(*image.backing_file),
+                printable(image.path));
         }
         std::error_code problem;
         const std::string absolute = fs::absolute(image.path, problem);
@@ -79,9 +82,10 @@ Result<void> check_domain_name(const Hypervisor& hypervisor, const std::string& 
     const auto found = TRY(hypervisor.find_by_name(name));
     if (!found) return {};
     const auto status = found->status();
-    return failf(ErrorKind::exists,
-                 "{}: {} has a domain of that name already ({}), which is not this sandbox's; choose another name",
-                 name, printable(hypervisor.uri()), status ? status->text : "its state is not known");
+    return failf(
+        ErrorKind::exists,
+        "{}: {} has a domain of that name already ({}), which is not this sandbox's; choose another name",
+        name, printable(hypervisor.uri()), status ? status->text : "its state is not known");
 }
 
 Result<std::string> decide_network(const Hypervisor& hypervisor, const Machine& machine) {
@@ -91,10 +95,11 @@ Result<std::string> decide_network(const Hypervisor& hypervisor, const Machine& 
         network = shared && hypervisor.network_is_active(network_default) ? network_default : "user";
     }
     if (!machine.forwards.empty() && network != "user") {
-        return failf(ErrorKind::invalid_argument,
-                     "network {}: ports are forwarded only with the network 'user'; the guest's own address can be "
-                     "reached on the others",
-                     printable(network));
+        return failf(
+            ErrorKind::invalid_argument,
+            "network {}: ports are forwarded only with the network 'user'; the guest's own address can be "
+            "reached on the others",
+            printable(network));
     }
     if (network == "user" || network == "none" || hypervisor.network_is_active(network)) return network;
     return failf(ErrorKind::not_found,
@@ -105,13 +110,15 @@ Result<std::string> decide_network(const Hypervisor& hypervisor, const Machine& 
 Result<void> check_space(const std::string& folder, std::uint64_t bytes) {
     fs::path existing = folder;
     std::error_code problem;
-    while (existing.has_relative_path() && !fs::exists(existing, problem)) existing = existing.parent_path();
+    while (existing.has_relative_path() && !fs::exists(existing, problem))
+        existing = existing.parent_path();
     struct statvfs space;
-    if (::statvfs(existing.c_str(), &space) != 0) return fail_errno(errno, folder, "cannot tell the free space");
+    if (::statvfs(existing.c_str(), &space) != 0)
+        return fail_errno(errno, folder, "cannot tell the free space");
     const std::uint64_t free_bytes = static_cast<std::uint64_t>(space.f_bavail) * space.f_frsize;
     if (free_bytes >= bytes) return {};
-    return failf(ErrorKind::no_space, "{}: {} are free, the sandbox's files need {} to begin with", printable(folder),
-                 format_size(free_bytes), format_size(bytes));
+    return failf(ErrorKind::no_space, "{}: {} are free, the sandbox's files need {} to begin with",
+                 printable(folder), format_size(free_bytes), format_size(bytes));
 }
 
 }  // namespace qimg::vm

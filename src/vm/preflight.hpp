@@ -19,8 +19,8 @@ namespace qimg::vm {
 // each names its backing format, without which libvirt refuses it; QEMU's user reaches each. `warnings` gets
 // a line for every image that somebody else may write.
 // Errors: not_found, in_use, corrupt, unsupported, read_only.
-Result<void> check_base(const std::string& base, const std::optional<std::string>& format, const FileUser& user,
-                        std::vector<std::string>& warnings);
+Result<void> check_base(const std::string& base, const std::optional<std::string>& format,
+                        const FileUser& user, std::vector<std::string>& warnings);
 
 // No domain of that name, running or not, is on the connection. Errors: exists.
 Result<void> check_domain_name(const Hypervisor& hypervisor, const std::string& name);

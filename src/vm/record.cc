@@ -44,7 +44,8 @@ class Members {
         if (found == object_.end() || !found->is_array()) wrong(name, "a list");
         if (!problem_.empty()) return list;
         for (const Json& entry : *found) {
-            const auto forward = entry.is_string() ? parse_forward(entry.get<std::string>()) : parse_forward("");
+            const auto forward =
+                entry.is_string() ? parse_forward(entry.get<std::string>()) : parse_forward("");
             if (!forward) wrong(name, "a list of HOST:GUEST ports");
             list.push_back(forward.value_or(Forward{}));
         }
@@ -121,7 +122,8 @@ Result<Record> parse_record(const std::string& path, const std::string& text) {
     record.connection = members.text("connection");
     record.uuid = members.text("uuid");
     record.mac = members.text("mac");
-    record.started = static_cast<std::int64_t>(members.number("started", std::numeric_limits<std::int64_t>::max()));
+    record.started =
+        static_cast<std::int64_t>(members.number("started", std::numeric_limits<std::int64_t>::max()));
     const std::string accel = members.text("accel");
     record.accel = accel == "kvm" ? Accel::kvm : accel == "tcg" ? Accel::tcg : Accel::automatic;
     if (!members.problem().empty()) return fail(ErrorKind::corrupt, members.problem());

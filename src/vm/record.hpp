@@ -17,10 +17,10 @@ struct Record {
     std::string connection;
     std::string base;  // absolute
     std::string base_format;
-    std::uint64_t disk_bytes = 0;  // virtual size of the overlay
-    Machine machine;               // its network is decided
-    std::string created;           // ISO 8601, UTC
-    std::int64_t started = 0;      // of the last start, seconds since 1970; 0: never
+    std::uint64_t disk_bytes = 0;    // virtual size of the overlay
+    Machine machine;                 // its network is decided
+    std::string created;             // ISO 8601, UTC
+    std::int64_t started = 0;        // of the last start, seconds since 1970; 0: never
     Accel accel = Accel::automatic;  // of the last start
 };
 

@@ -26,7 +26,7 @@ namespace fs = std::filesystem;
 
 constexpr std::size_t name_bytes_max = 64;
 constexpr std::uint64_t record_bytes_max = MiB;
-constexpr std::array own_entries{"disk.qcow2",  "disk.qcow2.new", "seed.iso",
+constexpr std::array own_entries{"disk.qcow2", "disk.qcow2.new", "seed.iso",
                                  "domain.xml", "vmbox.json",     "console.log"};
 
 bool is_letter_or_digit(char c) {
@@ -54,10 +54,11 @@ Result<void> write_text(const std::string& path, const std::string& text) {
 
 std::unexpected<Error> fail_taken(const std::string& path) {
     const std::string name = fs::path(path).filename().string();
-    return failf(ErrorKind::exists,
-                 "{}: there is a sandbox of that name already; 'vmbox up {}' without --image starts it, 'vmbox reset "
-                 "{}' makes it new, 'vmbox rm {}' removes it",
-                 printable(path), name, name, name);
+    return failf(
+        ErrorKind::exists,
+        "{}: there is a sandbox of that name already; 'vmbox up {}' without --image starts it, 'vmbox reset "
+        "{}' makes it new, 'vmbox rm {}' removes it",
+        printable(path), name, name, name);
 }
 
 }  // namespace
@@ -82,7 +83,8 @@ Place resolve(const Place& place) {
     if (resolved.folder.empty()) resolved.folder = default_folder(resolved.connection);
     std::error_code ignored;
     resolved.folder = fs::absolute(resolved.folder, ignored).lexically_normal();
-    while (resolved.folder.size() > 1 && resolved.folder.ends_with('/')) resolved.folder.pop_back();
+    while (resolved.folder.size() > 1 && resolved.folder.ends_with('/'))
+        resolved.folder.pop_back();
     return resolved;
 }
 
@@ -92,10 +94,11 @@ Result<void> check_name(const std::string& name) {
             return is_letter_or_digit(c) || c == '.' || c == '_' || c == '-';
         });
     if (well_formed && name.size() <= name_bytes_max) return {};
-    return failf(ErrorKind::invalid_argument,
-                 "{}: not a name for a sandbox: it starts with a letter or digit and holds only letters, digits, "
-                 "'.', '_' and '-', {} at most",
-                 name.empty() ? "''" : printable(name), name_bytes_max);
+    return failf(
+        ErrorKind::invalid_argument,
+        "{}: not a name for a sandbox: it starts with a letter or digit and holds only letters, digits, "
+        "'.', '_' and '-', {} at most",
+        name.empty() ? "''" : printable(name), name_bytes_max);
 }
 
 Result<void> SandboxFolder::check_free() const {
@@ -122,13 +125,18 @@ Result<Record> SandboxFolder::read_record() const {
     if (text.error().kind != ErrorKind::not_found) return std::unexpected(text.error());
     const bool unfinished = ::access(path_.c_str(), F_OK) == 0;
     return failf(ErrorKind::not_found, "{}: {}", printable(path_),
-                 unfinished ? "holds no sandbox (no vmbox.json)"
-                            : "no such sandbox; 'vmbox ls' lists them, 'vmbox up NAME --image BASE' makes one");
+                 unfinished
+                     ? "holds no sandbox (no vmbox.json)"
+                     : "no such sandbox; 'vmbox ls' lists them, 'vmbox up NAME --image BASE' makes one");
 }
 
-Result<void> SandboxFolder::write_record(const Record& of) const { return write_text(record(), record_text(of)); }
+Result<void> SandboxFolder::write_record(const Record& of) const {
+    return write_text(record(), record_text(of));
+}
 
-Result<void> SandboxFolder::write_domain(const std::string& xml) const { return write_text(domain(), xml); }
+Result<void> SandboxFolder::write_domain(const std::string& xml) const {
+    return write_text(domain(), xml);
+}
 
 Result<Fd> SandboxFolder::lock() const {
     Fd folder(::open(path_.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
@@ -149,10 +157,12 @@ Result<std::vector<std::string>> SandboxFolder::foreign_entries() const {
     }
     std::vector<std::string> foreign;
     std::error_code problem;
-    for (fs::directory_iterator entry(path_, problem), end; !problem && entry != end; entry.increment(problem)) {
+    for (fs::directory_iterator entry(path_, problem), end; !problem && entry != end;
+         entry.increment(problem)) {
         const std::string name = entry->path().filename().string();
         // a sandbox makes regular files only
-        if (!is_own(name) || entry->symlink_status(problem).type() != fs::file_type::regular) foreign.push_back(name);
+        if (!is_own(name) || entry->symlink_status(problem).type() != fs::file_type::regular)
+            foreign.push_back(name);
     }
     if (problem) return fail_errno(problem.value(), path_, "cannot read the sandbox's folder");
     std::sort(foreign.begin(), foreign.end());
@@ -169,7 +179,8 @@ Result<void> SandboxFolder::remove() const {
 std::vector<std::string> sandbox_names(const std::string& parent) {
     std::vector<std::string> names;
     std::error_code problem;
-    for (fs::directory_iterator entry(parent, problem), end; !problem && entry != end; entry.increment(problem)) {
+    for (fs::directory_iterator entry(parent, problem), end; !problem && entry != end;
+         entry.increment(problem)) {
         const std::string name = entry->path().filename().string();
         if (check_name(name) && ::access(SandboxFolder(parent, name).record().c_str(), F_OK) == 0) {
             names.push_back(name);

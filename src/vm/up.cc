@@ -19,7 +19,8 @@ namespace {
 namespace fs = std::filesystem;
 using Clock = std::chrono::steady_clock;
 
-constexpr std::uint64_t first_bytes = 4 * MiB;  // an empty overlay, the ISO's own structures, XML, first writes
+constexpr std::uint64_t first_bytes =
+    4 * MiB;  // an empty overlay, the ISO's own structures, XML, first writes
 
 std::chrono::milliseconds since(Clock::time_point start) {
     return std::chrono::duration_cast<std::chrono::milliseconds>(Clock::now() - start);
@@ -34,13 +35,15 @@ SeedOptions seed_of(const NewSandbox& wanted, const std::string& name) {
     SeedOptions seed = wanted.seed;
     if (seed.hostname.empty()) seed.hostname = name;
     // cloud-init takes a guest with another instance-id for a new one, so that no two sandboxes share theirs
-    if (seed.instance_id.empty() && !seed.meta_data) seed.instance_id = fmt::format("{}-{}", name, random_uuid());
+    if (seed.instance_id.empty() && !seed.meta_data)
+        seed.instance_id = fmt::format("{}-{}", name, random_uuid());
     return seed;
 }
 
 std::uint64_t bytes_of_seed(const Seed& seed) {
     std::uint64_t bytes = first_bytes;
-    for (const VolumeFile& file : seed.files) bytes += file.contents.size();
+    for (const VolumeFile& file : seed.files)
+        bytes += file.contents.size();
     return bytes;
 }
 
@@ -48,7 +51,8 @@ std::uint64_t bytes_of_seed(const Seed& seed) {
 Result<void> check_way_to(const std::string& folder, const FileUser& user) {
     fs::path existing = folder;
     std::error_code ignored;
-    while (existing.has_relative_path() && !fs::exists(existing, ignored)) existing = existing.parent_path();
+    while (existing.has_relative_path() && !fs::exists(existing, ignored))
+        existing = existing.parent_path();
     return check_access(existing, FileNeed::search, user);
 }
 
@@ -81,7 +85,8 @@ Result<void> check_before(const UpOptions& options, const Place& place, const Hy
     TRY(check_base(options.create->base, options.create->base_format, qemu, warnings));
     TRY(check_way_to(place.folder, qemu));
     TRY(check_space(place.folder, bytes_of_seed(seed)));
-    for (const std::string& warning : warnings) observer.warning(warning);
+    for (const std::string& warning : warnings)
+        observer.warning(warning);
     return check_cancelled(observer);
 }
 
@@ -173,7 +178,8 @@ Result<std::string> planned_xml(const UpOptions& options) {
     record.name = options.name;
     record.machine = options.create->machine;
     if (record.machine.network.empty()) {
-        record.machine.network = is_system(place.connection) && record.machine.forwards.empty() ? "default" : "user";
+        record.machine.network =
+            is_system(place.connection) && record.machine.forwards.empty() ? "default" : "user";
     }
     HostFacts host;  // nobody is asked: a common machine, with KVM where it may be opened
     host.kvm = options.wait.accel == Accel::kvm || ::access("/dev/kvm", R_OK | W_OK) == 0;
@@ -193,11 +199,13 @@ Result<UpReport> reset(const ResetOptions& options, Observer& observer) {
         const Fd lock = TRY(sandbox.folder.lock());
         std::vector<std::string> warnings;
         TRY(check_base(sandbox.record.base, sandbox.record.base_format, qemu_file_user(host), warnings));
-        for (const std::string& warning : warnings) observer.warning(warning);
+        for (const std::string& warning : warnings)
+            observer.warning(warning);
         const auto active = TRY(active_domain(sandbox));
         if (active) TRY(active->destroy());
         TRY(make_disk(sandbox.folder, session.record,
-                      SizeChange{SizeChange::Kind::absolute, sandbox.record.disk_bytes}, sandbox.record.base_format));
+                      SizeChange{SizeChange::Kind::absolute, sandbox.record.disk_bytes},
+                      sandbox.record.base_format));
         TRY(hand_over(sandbox.folder, host));
         observer.stage(Stage::created, sandbox.folder.path());
         if (options.start) {

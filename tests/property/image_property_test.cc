@@ -34,7 +34,8 @@ struct Shape {
     std::optional<std::uint64_t> backing_bytes;
 };
 
-Qcow2Layout layout(unsigned version, std::uint64_t cluster_bytes, unsigned refcount_bits, bool extended_l2 = false) {
+Qcow2Layout layout(unsigned version, std::uint64_t cluster_bytes, unsigned refcount_bits,
+                   bool extended_l2 = false) {
     Qcow2Layout made;
     made.version = version;
     made.cluster_bytes = cluster_bytes;
@@ -121,15 +122,20 @@ class Run {
     }
 
   private:
-    std::uint64_t below(std::uint64_t limit) { return std::uniform_int_distribution<std::uint64_t>(0, limit - 1)(random_); }
+    std::uint64_t below(std::uint64_t limit) {
+        return std::uniform_int_distribution<std::uint64_t>(0, limit - 1)(random_);
+    }
 
     Bytes noise(std::size_t count) {
         Bytes out(count);
-        for (std::byte& b : out) b = static_cast<std::byte>(random_());
+        for (std::byte& b : out)
+            b = static_cast<std::byte>(random_());
         return out;
     }
 
-    static void must(const Result<void>& result) { REQUIRE_MESSAGE(result, (result ? "" : result.error().message)); }
+    static void must(const Result<void>& result) {
+        REQUIRE_MESSAGE(result, (result ? "" : result.error().message));
+    }
 
     void open() {
         image_.reset();
@@ -143,7 +149,8 @@ class Run {
         format_ = opened->get();
         std::unique_ptr<Image> below_it;
         if (backing_) {
-            below_it = std::make_unique<Image>("backing", raw::open(borrow_storage(*backing_)).value(), nullptr);
+            below_it =
+                std::make_unique<Image>("backing", raw::open(borrow_storage(*backing_)).value(), nullptr);
         }
         image_ = std::make_unique<Image>("image", std::move(*opened), std::move(below_it));
     }
@@ -179,7 +186,8 @@ class Run {
         Bytes now(range.length);
         must(image_->read(range.start, now));
         const auto old = model_part(range);
-        for (std::size_t i = 0; i < now.size(); ++i) REQUIRE((now[i] == old[i] || now[i] == std::byte{0}));
+        for (std::size_t i = 0; i < now.size(); ++i)
+            REQUIRE((now[i] == old[i] || now[i] == std::byte{0}));
         std::copy(now.begin(), now.end(), old.begin());
     }
 
@@ -210,7 +218,8 @@ class Run {
                 open();
             }
         } else {
-            auto chosen = std::next(snapshots_.begin(), static_cast<std::ptrdiff_t>(below(snapshots_.size())));
+            auto chosen =
+                std::next(snapshots_.begin(), static_cast<std::ptrdiff_t>(below(snapshots_.size())));
             if (below(2) == 0) {
                 const auto applied = qcow2::apply_snapshot(*format_, chosen->first);
                 if (applied) {
@@ -231,7 +240,8 @@ class Run {
         if (shape_.layout.version == 2 || shape_.backing_bytes) return;
         const std::uint64_t bytes = round_up(shape_.disk_bytes / 2 + below(shape_.disk_bytes), 512);
         if (bytes < model_.size()) {
-            const std::uint64_t end = std::min<std::uint64_t>(round_up(bytes, shape_.layout.cluster_bytes), model_.size());
+            const std::uint64_t end =
+                std::min<std::uint64_t>(round_up(bytes, shape_.layout.cluster_bytes), model_.size());
             must(qcow2::shrink(*format_, bytes, [&] {
                 return image_->write_zeroes(GuestRange(GuestOffset(bytes), end - bytes));
             }));
@@ -240,7 +250,8 @@ class Run {
             const std::uint64_t old = model_.size();
             const std::uint64_t end = std::min(bytes, round_up(old, shape_.layout.cluster_bytes));
             must(qcow2::grow(*format_, bytes, [&]() -> Result<void> {
-                return end > old ? image_->write_zeroes(GuestRange(GuestOffset(old), end - old)) : Result<void>();
+                return end > old ? image_->write_zeroes(GuestRange(GuestOffset(old), end - old))
+                                 : Result<void>();
             }));
             model_.resize(bytes);
         }

@@ -31,11 +31,11 @@ struct ConvertOptions {
     CreateOptions target;                    // size: taken from the sources when absent
     bool compress = false;                   // qcow2 only
     std::optional<int> compression_level;    // zlib 1 to 9, zstd 1 to 19; absent: the fast one
-    bool existing_target = false;  // write into a target that exists (-n)
-    bool target_is_zero = false;    // the existing target reads as zeroes
-    std::uint64_t sparse_bytes = 4096;  // runs of zeroes at least this long become holes; 0: never
-    unsigned threads = 0;               // 0: as many as there are processors
-    std::uint64_t rate_limit = 0;       // bytes a second; 0: none
+    bool existing_target = false;            // write into a target that exists (-n)
+    bool target_is_zero = false;             // the existing target reads as zeroes
+    std::uint64_t sparse_bytes = 4096;       // runs of zeroes at least this long become holes; 0: never
+    unsigned threads = 0;                    // 0: as many as there are processors
+    std::uint64_t rate_limit = 0;            // bytes a second; 0: none
 };
 
 struct ConvertReport {

@@ -18,8 +18,8 @@ struct CreateOptions {
     std::string format = "raw";
     std::optional<std::uint64_t> size;  // bytes, rounded up to 512; absent: that of the backing file
     Preallocation preallocation = Preallocation::off;
-    Qcow2Layout qcow2;           // for format "qcow2"
-    bool check_backing = true;   // open the backing file: does it exist, is its format the one given
+    Qcow2Layout qcow2;          // for format "qcow2"
+    bool check_backing = true;  // open the backing file: does it exist, is its format the one given
 };
 
 struct CreateReport {
@@ -33,8 +33,8 @@ Result<CreateReport> create(const CreateOptions& options, Opener& opener = file_
 
 struct SnapOptions {
     std::string base;
-    std::string overlay;              // must not exist
-    std::optional<SizeChange> size;   // of the overlay, relative to the base's; absent: the base's
+    std::string overlay;                     // must not exist
+    std::optional<SizeChange> size;          // of the overlay, relative to the base's; absent: the base's
     std::optional<std::string> base_format;  // absent: told by the base's first bytes, and recorded
 };
 

@@ -13,7 +13,7 @@ struct ResizeOptions {
     std::string path;
     OpenOptions open;
     SizeChange size;
-    bool shrink = false;  // allow the loss of data behind the new end
+    bool shrink = false;                               // allow the loss of data behind the new end
     Preallocation preallocation = Preallocation::off;  // of the part that is added
 };
 

@@ -16,8 +16,10 @@ struct SnapshotOptions {
     std::string name;  // create: the new snapshot's name; else a name or an id
 };
 
-Result<std::vector<SnapshotInfo>> snapshot_list(const SnapshotOptions& options, Opener& opener = file_opener());
-// Errors: exists when the name is taken (also when it is another's id), unsupported for formats without snapshots.
+Result<std::vector<SnapshotInfo>> snapshot_list(const SnapshotOptions& options,
+                                                Opener& opener = file_opener());
+// Errors: exists when the name is taken (also when it is another's id), unsupported for formats without
+// snapshots.
 Result<void> snapshot_create(const SnapshotOptions& options, Opener& opener = file_opener());
 // The disk becomes what it was; its size, too, where the format allows. Errors: not_found.
 Result<void> snapshot_apply(const SnapshotOptions& options, Opener& opener = file_opener());

@@ -23,15 +23,9 @@ enum Key : int { output = long_only(0), object, image_opts };
 enum Status : int { whole = 0, not_completed = 1, has_corruptions = 2, has_leaks = 3, no_checks = 63 };
 
 constexpr OptionSpec option_specs[] = {
-    {'f', "format", true},
-    {'r', "repair", true},
-    {'T', nullptr, true},
-    {'q', "quiet"},
-    {'p', "progress"},
-    {'U', "force-share"},
-    {output, "output", true},
-    {object, "object", true},
-    {image_opts, "image-opts"},
+    {'f', "format", true},    {'r', "repair", true},    {'T', nullptr, true},
+    {'q', "quiet"},           {'p', "progress"},        {'U', "force-share"},
+    {output, "output", true}, {object, "object", true}, {image_opts, "image-opts"},
 };
 
 constexpr const char* help =
@@ -67,7 +61,8 @@ bool take_option(Line& line, int key, std::string_view value) {
             return true;
         case 'r':
             if (value != "leaks" && value != "all") {
-                usage_error(fmt::format("Unknown option value for -r (expecting 'leaks' or 'all'): {}", value));
+                usage_error(
+                    fmt::format("Unknown option value for -r (expecting 'leaks' or 'all'): {}", value));
                 return false;
             }
             line.repair = value == "leaks" ? Repair::leaks : Repair::all;
@@ -101,12 +96,16 @@ void print_counters(const CheckReport& report) {
         fmt::print("No errors were found on the image.\n");
     }
     if (report.corruptions != 0) {
-        fmt::print("\n{} errors were found on the image.\n"
-                   "Data may be corrupted, or further writes to the image may corrupt it.\n", report.corruptions);
+        fmt::print(
+            "\n{} errors were found on the image.\n"
+            "Data may be corrupted, or further writes to the image may corrupt it.\n",
+            report.corruptions);
     }
     if (report.leaks != 0) {
-        fmt::print("\n{} leaked clusters were found on the image.\n"
-                   "This means waste of disk space, but no harm to data.\n", report.leaks);
+        fmt::print(
+            "\n{} leaked clusters were found on the image.\n"
+            "This means waste of disk space, but no harm to data.\n",
+            report.leaks);
     }
     if (report.check_errors != 0) {
         fmt::print("\n{} internal errors have occurred during the check.\n", report.check_errors);
@@ -115,9 +114,11 @@ void print_counters(const CheckReport& report) {
 
 void print_human(const CheckReport& report) {
     if (report.corruptions_fixed != 0 || report.leaks_fixed != 0) {
-        fmt::print("The following inconsistencies were found and repaired:\n\n"
-                   "    {} leaked clusters\n    {} corruptions\n\n"
-                   "Double checking the fixed image now...\n", report.leaks_fixed, report.corruptions_fixed);
+        fmt::print(
+            "The following inconsistencies were found and repaired:\n\n"
+            "    {} leaked clusters\n    {} corruptions\n\n"
+            "Double checking the fixed image now...\n",
+            report.leaks_fixed, report.corruptions_fixed);
     }
     print_counters(report);
     if (report.total_clusters != 0 && report.allocated_clusters != 0) {

@@ -22,7 +22,15 @@ namespace qimg::cli {
 
 namespace {
 
-enum Key : int { target_is_zero = long_only(0), target_image_opts, image_opts, object, level, bitmaps, salvage };
+enum Key : int {
+    target_is_zero = long_only(0),
+    target_image_opts,
+    image_opts,
+    object,
+    level,
+    bitmaps,
+    salvage
+};
 
 constexpr OptionSpec option_specs[] = {
     {'f', "source-format", true},
@@ -116,7 +124,8 @@ std::optional<int> take_sparse_size(Request& request, const char* text) {
     if (!size) return 1;
     if (*size % sector_bytes != 0 || *size > largest) {
         return refuse(
-            "Invalid buffer size for sparse output specified. Valid sizes are multiples of {} up to {}. Select 0 "
+            "Invalid buffer size for sparse output specified. Valid sizes are multiples of {} up to {}. "
+            "Select 0 "
             "to disable sparse detection (fully allocates output).",
             sector_bytes, largest);
     }
@@ -154,7 +163,8 @@ std::optional<int> take_number(Request& request, int key, const char* text) {
     const auto number = parse_int(text);
     if (key == 'm') {
         if (!number || *number < 1 || *number > threads_max) {
-            return refuse("Invalid number of coroutines. Allowed number of coroutines is between 1 and {}", threads_max);
+            return refuse("Invalid number of coroutines. Allowed number of coroutines is between 1 and {}",
+                          threads_max);
         }
         request.convert.threads = static_cast<unsigned>(*number);
     } else {
@@ -173,10 +183,12 @@ std::optional<int> take_other(Request& request, int key, const Arguments& argume
         case 'W':
             break;
         case 't':
-            if (!is_cache_mode(arguments.value())) return refuse("Invalid cache option: {}", arguments.value());
+            if (!is_cache_mode(arguments.value()))
+                return refuse("Invalid cache option: {}", arguments.value());
             break;
         case 'T':
-            if (!is_cache_mode(arguments.value())) return refuse("Invalid source cache option: {}", arguments.value());
+            if (!is_cache_mode(arguments.value()))
+                return refuse("Invalid source cache option: {}", arguments.value());
             break;
         case object:
             if (!accept_object(arguments.value())) return 1;
@@ -239,7 +251,8 @@ std::optional<int> take_option(Request& request, int key, const Arguments& argum
             request.options.set("backing_fmt", arguments.value());
             break;
         case 'o':
-            if (!request.options.add(arguments.value())) return refuse("Invalid option list: {}", arguments.value());
+            if (!request.options.add(arguments.value()))
+                return refuse("Invalid option list: {}", arguments.value());
             request.has_options = true;
             break;
         case 'l':
@@ -267,8 +280,10 @@ std::optional<int> check_request(const Request& request) {
     if (request.target_image_opts && !request.convert.existing_target) {
         return refuse("--target-image-opts requires use of -n flag");
     }
-    if (request.offload && request.has_sparse_size) return refuse("Cannot enable copy offloading when -S is used");
-    if (request.offload && request.convert.compress) return refuse("Cannot enable copy offloading when -c is used");
+    if (request.offload && request.has_sparse_size)
+        return refuse("Cannot enable copy offloading when -S is used");
+    if (request.offload && request.convert.compress)
+        return refuse("Cannot enable copy offloading when -c is used");
     if (request.convert.existing_target && request.has_options) {
         return refuse("-o has no effect when skipping image creation");
     }
@@ -304,7 +319,8 @@ bool resolve_target(Request& request, const std::string& name) {
     }
     auto resolved = options->resolve(target->path);
     if (!resolved) {
-        print_error(resolved.error(), fmt::format("{}: error while converting {}", printable(name), request.format));
+        print_error(resolved.error(),
+                    fmt::format("{}: error while converting {}", printable(name), request.format));
         return false;
     }
     resolved->size.reset();  // it is that of the sources
@@ -315,7 +331,8 @@ bool resolve_target(Request& request, const std::string& name) {
 
 int convert_images(Request& request, std::vector<std::string> names) {
     if (names.size() < 2) return refuse("Must specify image file name");
-    if (request.convert.snapshot && names.size() > 2) return refuse("No support for concatenating multiple snapshot");
+    if (request.convert.snapshot && names.size() > 2)
+        return refuse("No support for concatenating multiple snapshot");
     if (const auto status = check_request(request)) return *status;
     if (request.options.wants_help()) {
         print_creation_help(request.format, true);
@@ -326,7 +343,8 @@ int convert_images(Request& request, std::vector<std::string> names) {
     const bool has_backing = std::any_of(request.options.items().begin(), request.options.items().end(),
                                          [](const auto& item) { return item.name == "backing_file"; });
     if (names.size() > 1 && has_backing) {
-        return refuse("Having a backing file for the target makes no sense when concatenating multiple input images");
+        return refuse(
+            "Having a backing file for the target makes no sense when concatenating multiple input images");
     }
     for (const std::string& name : names) {
         auto source = source_image(name, request.source, Access::read_only);

@@ -13,7 +13,8 @@ namespace {
 // One line, with the way to the options.
 std::string usage_error(const CLI::App* app, const CLI::Error& error) {
     std::string command = "vmbox";
-    for (const CLI::App* used : app->get_subcommands()) command += " " + used->get_name();
+    for (const CLI::App* used : app->get_subcommands())
+        command += " " + used->get_name();
     return fmt::format("vmbox: {} (see {} --help)\n", error.what(), command);
 }
 
@@ -39,7 +40,8 @@ void CommandLine::option(const OptionText& text, Take take) {
     CLI::Option* option = app_->add_option_function<std::vector<std::string>>(name, take_all, text.what);
     option->type_name(text.type)->type_size(1)->allow_extra_args(false);
     option->expected(1);
-    option->multi_option_policy(text.repeatable ? CLI::MultiOptionPolicy::TakeAll : CLI::MultiOptionPolicy::Throw);
+    option->multi_option_policy(text.repeatable ? CLI::MultiOptionPolicy::TakeAll
+                                                : CLI::MultiOptionPolicy::Throw);
     if (text.environment) option->envname(text.environment);
 }
 
@@ -48,7 +50,9 @@ void CommandLine::flag(const char* name, const char* what, std::function<void()>
         name, [set = std::move(set)](std::int64_t) { set(); }, what);
 }
 
-void CommandLine::examples(const std::string& lines) { app_->footer("Examples:\n" + lines); }
+void CommandLine::examples(const std::string& lines) {
+    app_->footer("Examples:\n" + lines);
+}
 
 CommandLine::Take store(std::string& value) {
     return [&value](const std::string& text) -> Result<void> {
@@ -59,8 +63,8 @@ CommandLine::Take store(std::string& value) {
 
 CommandLine::Take store_number(unsigned& value, unsigned smallest, unsigned largest) {
     return [&value, smallest, largest](const std::string& text) -> Result<void> {
-        const bool digits = !text.empty() && text.size() <= 9 &&
-                            text.find_first_not_of("0123456789") == std::string::npos;
+        const bool digits =
+            !text.empty() && text.size() <= 9 && text.find_first_not_of("0123456789") == std::string::npos;
         const unsigned long number = digits ? std::stoul(text) : 0;
         if (!digits || number < smallest || number > largest) {
             return fail(ErrorKind::invalid_argument,
@@ -72,7 +76,8 @@ CommandLine::Take store_number(unsigned& value, unsigned smallest, unsigned larg
 }
 
 int run_program(int argc, char** argv, const std::vector<Command>& commands, const std::string& examples) {
-    CLI::App app("Throw-away virtual machines: from a base image to a login prompt, and back to clean.", "vmbox");
+    CLI::App app("Throw-away virtual machines: from a base image to a login prompt, and back to clean.",
+                 "vmbox");
     app.set_version_flag("--version", "vmbox " VMBOX_VERSION);
     app.require_subcommand(1);
     app.failure_message(usage_error);

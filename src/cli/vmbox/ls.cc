@@ -41,13 +41,16 @@ Row row_of(const vm::Listed& entry) {
 
 void print_table(const std::vector<vm::Listed>& entries) {
     std::vector<Row> rows{{"NAME", "STATE", "UPTIME", "DISK", "USED", "ADDRESS", "BASE"}};
-    for (const vm::Listed& entry : entries) rows.push_back(row_of(entry));
+    for (const vm::Listed& entry : entries)
+        rows.push_back(row_of(entry));
     std::array<std::size_t, std::tuple_size_v<Row>> widths{};
     for (const Row& row : rows) {
-        for (std::size_t i = 0; i < row.size(); ++i) widths[i] = std::max(widths[i], row[i].size());
+        for (std::size_t i = 0; i < row.size(); ++i)
+            widths[i] = std::max(widths[i], row[i].size());
     }
     for (const Row& row : rows) {
-        for (std::size_t i = 0; i + 1 < row.size(); ++i) fmt::print("{:<{}}  ", row[i], widths[i]);
+        for (std::size_t i = 0; i + 1 < row.size(); ++i)
+            fmt::print("{:<{}}  ", row[i], widths[i]);
         fmt::print("{}\n", row.back());
     }
 }
@@ -86,7 +89,8 @@ Action add_ls(CommandLine& line) {
     line.option({.name = "--output", .type = "FORMAT", .what = "human (default) or json"},
                 [arguments](const std::string& format) -> Result<void> {
                     if (format != "human" && format != "json") {
-                        return fail(ErrorKind::invalid_argument, fmt::format("'{}' is neither human nor json", format));
+                        return fail(ErrorKind::invalid_argument,
+                                    fmt::format("'{}' is neither human nor json", format));
                     }
                     arguments->json = format == "json";
                     return {};

@@ -19,7 +19,8 @@ CommandLine::Take store_choice(Value& value, std::map<std::string, Value> choice
             return {};
         }
         std::string known;
-        for (const auto& [choice, ignored] : choices) known += (known.empty() ? "" : ", ") + choice;
+        for (const auto& [choice, ignored] : choices)
+            known += (known.empty() ? "" : ", ") + choice;
         return fail(ErrorKind::invalid_argument, fmt::format("'{}' is none of {}", text, known));
     };
 }
@@ -46,7 +47,8 @@ void add_machine(CommandLine& line, NewSandboxArguments& arguments) {
     };
     add({.name = "--memory", .type = "SIZE", .what = "Memory of the guest (1G)"},
         store_parsed(parse_size, machine.memory_bytes));
-    add({.name = "--cpus", .type = "N", .what = "Processors of the guest (2)"}, store_number(machine.cpus, 1, 1024));
+    add({.name = "--cpus", .type = "N", .what = "Processors of the guest (2)"},
+        store_number(machine.cpus, 1, 1024));
     add({.name = "--network",
          .type = "NETWORK",
          .what = "\"user\", \"none\" or a libvirt network (default: the network \"default\" under a system "
@@ -79,14 +81,20 @@ void add_seed(CommandLine& line, NewSandboxArguments& arguments) {
         append(arguments.user_data));
     add({.name = "--network-config", .type = "FILE", .what = "cloud-init's network configuration"},
         store(arguments.network_config));
-    add({.name = "--password", .type = "TEXT", .what = "Password of the user (seen in the list of processes)"},
+    add({.name = "--password",
+         .type = "TEXT",
+         .what = "Password of the user (seen in the list of processes)"},
         store(seed.password));
-    add({.name = "--ssh-key", .type = "KEY", .what = "A public key, or a file of them (repeatable)",
+    add({.name = "--ssh-key",
+         .type = "KEY",
+         .what = "A public key, or a file of them (repeatable)",
          .repeatable = true},
         append(arguments.ssh_keys));
     add({.name = "--user", .type = "NAME", .what = "The user to make, with sudo (default: the image's own)"},
         store(seed.user));
-    add({.name = "--hostname", .type = "NAME", .what = "Host name of the guest (default: the sandbox's name)"},
+    add({.name = "--hostname",
+         .type = "NAME",
+         .what = "Host name of the guest (default: the sandbox's name)"},
         store(seed.hostname));
 }
 
@@ -102,7 +110,9 @@ void add_place(CommandLine& line, vm::Place& place) {
                 store(place.folder));
 }
 
-void add_name(CommandLine& line, std::string& name) { line.operand("NAME", "The sandbox", name); }
+void add_name(CommandLine& line, std::string& name) {
+    line.operand("NAME", "The sandbox", name);
+}
 
 void add_timeout(CommandLine& line, const char* what, unsigned smallest, std::chrono::seconds& timeout) {
     constexpr unsigned day = 86400;
@@ -116,36 +126,40 @@ void add_timeout(CommandLine& line, const char* what, unsigned smallest, std::ch
 }
 
 void add_wait(CommandLine& line, vm::WaitOptions& wait) {
-    line.option({.name = "--until",
-                 .type = "STAGE",
-                 .what = "Wait until: started, console, login, ready (default: a login prompt, and cloud-init's end "
-                         "where it is at work), cloud-init, off"},
-                store_choice<vm::Until>(wait.until, {{"started", vm::Until::started},
-                                                     {"console", vm::Until::console},
-                                                     {"login", vm::Until::login},
-                                                     {"ready", vm::Until::ready},
-                                                     {"cloud-init", vm::Until::cloud_init},
-                                                     {"off", vm::Until::off}}));
+    line.option(
+        {.name = "--until",
+         .type = "STAGE",
+         .what = "Wait until: started, console, login, ready (default: a login prompt, and cloud-init's end "
+                 "where it is at work), cloud-init, off"},
+        store_choice<vm::Until>(wait.until, {{"started", vm::Until::started},
+                                             {"console", vm::Until::console},
+                                             {"login", vm::Until::login},
+                                             {"ready", vm::Until::ready},
+                                             {"cloud-init", vm::Until::cloud_init},
+                                             {"off", vm::Until::off}}));
     line.flag("--no-wait", "The same as --until started", [&wait] { wait.until = vm::Until::started; });
     add_timeout(line, "How long to wait (600)", 1, wait.timeout);
-    line.option({.name = "--accel",
-                 .type = "HOW",
-                 .what = "auto (KVM where it works), kvm, or tcg: software emulation",
-                 .environment = "VMBOX_ACCEL"},
-                store_choice<vm::Accel>(wait.accel, {{"auto", vm::Accel::automatic},
-                                                     {"kvm", vm::Accel::kvm},
-                                                     {"tcg", vm::Accel::tcg}}));
+    line.option(
+        {.name = "--accel",
+         .type = "HOW",
+         .what = "auto (KVM where it works), kvm, or tcg: software emulation",
+         .environment = "VMBOX_ACCEL"},
+        store_choice<vm::Accel>(
+            wait.accel, {{"auto", vm::Accel::automatic}, {"kvm", vm::Accel::kvm}, {"tcg", vm::Accel::tcg}}));
 }
 
 void add_new_sandbox(CommandLine& line, NewSandboxArguments& arguments) {
     vm::NewSandbox& sandbox = arguments.sandbox;
-    line.option({.name = "--image", .type = "BASE", .what = "The base image of a new sandbox; it is only read"},
-                store(sandbox.base));
+    line.option(
+        {.name = "--image", .type = "BASE", .what = "The base image of a new sandbox; it is only read"},
+        store(sandbox.base));
     line.option({.name = "--disk",
                  .type = "SIZE",
                  .what = "Size of the guest's disk, or by how much it is larger than the base (+20G)"},
                 noting(arguments, "--disk", store_parsed(parse_size_change, sandbox.disk)));
-    line.option({.name = "--format", .type = "FORMAT", .what = "The base's format (default: told by its first bytes)"},
+    line.option({.name = "--format",
+                 .type = "FORMAT",
+                 .what = "The base's format (default: told by its first bytes)"},
                 noting(arguments, "--format", [&sandbox](const std::string& text) -> Result<void> {
                     sandbox.base_format = text;
                     return {};

@@ -18,7 +18,8 @@ int run(const vm::StopOptions& options) {
     if (report->was_off) {
         fmt::print("{}: was off already\n", options.name);
     } else if (report->forced && !options.force) {
-        fmt::print("{}: did not shut down within {} s and was switched off\n", options.name, options.timeout.count());
+        fmt::print("{}: did not shut down within {} s and was switched off\n", options.name,
+                   options.timeout.count());
     } else {
         fmt::print("{}: {}\n", options.name, report->forced ? "switched off" : "shut down");
     }

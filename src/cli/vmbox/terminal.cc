@@ -42,12 +42,15 @@ std::size_t columns() {
 // At most `limit` bytes, not cut inside a UTF-8 sequence.
 std::string shortened(std::string text, std::size_t limit) {
     if (text.size() <= limit) return text;
-    while (limit > 0 && (static_cast<unsigned char>(text[limit]) & 0xc0) == 0x80) --limit;
+    while (limit > 0 && (static_cast<unsigned char>(text[limit]) & 0xc0) == 0x80)
+        --limit;
     text.resize(limit);
     return text;
 }
 
-double seconds(std::chrono::milliseconds time) { return static_cast<double>(time.count()) / 1000; }
+double seconds(std::chrono::milliseconds time) {
+    return static_cast<double>(time.count()) / 1000;
+}
 
 }  // namespace
 
@@ -55,7 +58,9 @@ Terminal::Terminal(std::string name) : name_(std::move(name)), draws_(::isatty(S
     listen_for_stop();
 }
 
-Terminal::~Terminal() { clear_line(); }
+Terminal::~Terminal() {
+    clear_line();
+}
 
 void Terminal::clear_line() {
     if (!drawn_) return;
@@ -66,7 +71,8 @@ void Terminal::clear_line() {
 
 void Terminal::stage(vm::Stage reached, const std::string& detail) {
     clear_line();
-    const auto now = std::chrono::duration_cast<std::chrono::milliseconds>(std::chrono::steady_clock::now() - start_);
+    const auto now =
+        std::chrono::duration_cast<std::chrono::milliseconds>(std::chrono::steady_clock::now() - start_);
     const bool names_something = reached == vm::Stage::created || reached == vm::Stage::started;
     fmt::print(stderr, "{}: {:.1f} s: {}{}\n", name_, seconds(now), vm::stage_text(reached),
                names_something && !detail.empty() ? ": " + detail : "");
@@ -89,10 +95,13 @@ void Terminal::console_tail(const std::vector<std::string>& lines) {
     clear_line();
     if (lines.empty()) return;
     fmt::print(stderr, "{}: the end of its console:\n", name_);
-    for (const std::string& line : lines) fmt::print(stderr, "  | {}\n", line);
+    for (const std::string& line : lines)
+        fmt::print(stderr, "  | {}\n", line);
 }
 
-bool Terminal::cancelled() const { return stop_asked != 0; }
+bool Terminal::cancelled() const {
+    return stop_asked != 0;
+}
 
 int print_error(const Error& error) {
     fmt::print(stderr, "vmbox: {}\n", error.message);

@@ -19,8 +19,9 @@ int run(Arguments& arguments) {
     auto create = read_new_sandbox(arguments.create);
     if (!create) return print_error(create.error());
     arguments.options.create = std::move(*create);
-    const auto xml = arguments.options.create ? vm::planned_xml(arguments.options)
-                                              : vm::sandbox_xml(arguments.options.name, arguments.options.place);
+    const auto xml = arguments.options.create
+                         ? vm::planned_xml(arguments.options)
+                         : vm::sandbox_xml(arguments.options.name, arguments.options.place);
     if (!xml) return print_error(xml.error());
     fmt::print("{}", *xml);
     return 0;

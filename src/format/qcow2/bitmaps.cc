@@ -28,18 +28,22 @@ Result<disk::BitmapsExtension> parse_extension(const Extension& extension, const
     const auto raw = load<disk::BitmapsExtension>(extension.data);
     if (raw.reserved != 0) return fail(ErrorKind::corrupt, "bitmaps_ext: Reserved field is not zero");
     if (raw.nb_bitmaps > bitmaps_max) {
-        return failf(ErrorKind::corrupt, "bitmaps_ext: image has {} bitmaps, exceeding the supported maximum of {}",
+        return failf(ErrorKind::corrupt,
+                     "bitmaps_ext: image has {} bitmaps, exceeding the supported maximum of {}",
                      +raw.nb_bitmaps, bitmaps_max);
     }
-    if (raw.nb_bitmaps == 0) return fail(ErrorKind::corrupt, "bitmaps_ext: found bitmaps extension with zero bitmaps");
+    if (raw.nb_bitmaps == 0)
+        return fail(ErrorKind::corrupt, "bitmaps_ext: found bitmaps extension with zero bitmaps");
     if (!geometry.is_cluster_aligned(raw.directory_offset)) {
         return fail(ErrorKind::corrupt, "bitmaps_ext: invalid bitmap directory offset");
     }
     if (raw.directory_size > directory_bytes_max) {
-        return failf(ErrorKind::corrupt, "bitmaps_ext: bitmap directory size ({}) exceeds the maximum supported size ({})",
+        return failf(ErrorKind::corrupt,
+                     "bitmaps_ext: bitmap directory size ({}) exceeds the maximum supported size ({})",
                      +raw.directory_size, directory_bytes_max);
     }
-    if (!fits_within(raw.directory_offset, raw.directory_size, round_up(file_bytes, geometry.cluster_bytes()))) {
+    if (!fits_within(raw.directory_offset, raw.directory_size,
+                     round_up(file_bytes, geometry.cluster_bytes()))) {
         return fail(ErrorKind::corrupt, "bitmaps_ext: bitmap directory is past the end of the file");
     }
     return raw;
@@ -52,7 +56,8 @@ Result<BitmapDirectory> read_bitmaps(const Storage& storage, const Header& heade
     if ((header.autoclear & disk::autoclear_bitmaps) == 0) return directory;
     const Extension* extension = header.find(disk::extension_bitmaps);
     if (extension == nullptr) {
-        return fail(ErrorKind::corrupt, "The bitmaps autoclear bit is set, but the bitmaps extension is absent");
+        return fail(ErrorKind::corrupt,
+                    "The bitmaps autoclear bit is set, but the bitmaps extension is absent");
     }
     const std::uint64_t file_bytes = TRY(storage.size());
     const auto raw = TRY(parse_extension(*extension, header.geometry, file_bytes));
@@ -86,7 +91,8 @@ Result<BitmapDirectory> read_bitmaps(const Storage& storage, const Header& heade
         at += entry_bytes;
     }
     if (directory.bitmaps.size() != raw.nb_bitmaps) {
-        return invalid(fmt::format("{} entries, but the header says {}", directory.bitmaps.size(), +raw.nb_bitmaps));
+        return invalid(
+            fmt::format("{} entries, but the header says {}", directory.bitmaps.size(), +raw.nb_bitmaps));
     }
     return directory;
 }

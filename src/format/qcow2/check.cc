@@ -69,7 +69,8 @@ Result<void> Check::count(Repair repair) {
     comparison_.reset();
     references_ = std::make_unique<References>(image_, repair, file_bytes, findings_, progress_);
     TRY(references_->count());
-    comparison_ = std::make_unique<RefcountComparison>(image_, references_->refcount_table(), references_->counts());
+    comparison_ =
+        std::make_unique<RefcountComparison>(image_, references_->refcount_table(), references_->counts());
     return {};
 }
 
@@ -84,7 +85,8 @@ Result<void> Check::compare() {
     if (references_->needs_rebuild() || comparison_->found_uncounted()) {
         if (repair_ == Repair::all) return rebuild();
         findings_.say("ERROR need to rebuild refcount structures");
-        return fail_detailed(ErrorKind::corrupt, "Check failed: Input/output error", "repair all, not only leaks");
+        return fail_detailed(ErrorKind::corrupt, "Check failed: Input/output error",
+                             "repair all, not only leaks");
     }
     if (!comparison_->found_difference()) return {};
     report.leaks = counted.leaks;
@@ -133,14 +135,16 @@ Result<void> Check::clear_header_bits() {
 
 }  // namespace
 
-Result<CheckReport> check_image(Qcow2& image, Repair repair, const OnFinding& on_finding, Progress& progress) {
+Result<CheckReport> check_image(Qcow2& image, Repair repair, const OnFinding& on_finding,
+                                Progress& progress) {
     return Check(image, repair, on_finding, progress).run();
 }
 
 Result<void> repair_refcounts(Qcow2& image) {
     const CheckReport report = TRY(check_image(image, Repair::all, {}, no_progress()));
     if (report.check_errors == 0 && report.corruptions == 0) return {};
-    return failf(ErrorKind::corrupt, "{}: the image was not closed cleanly and cannot be repaired by itself; run check",
+    return failf(ErrorKind::corrupt,
+                 "{}: the image was not closed cleanly and cannot be repaired by itself; run check",
                  printable(image.storage().name()));
 }
 

@@ -12,18 +12,23 @@ namespace qimg::qcow2 {
 
 namespace {
 
-std::unexpected<Error> refuse(std::string message) { return fail(ErrorKind::invalid_argument, std::move(message)); }
+std::unexpected<Error> refuse(std::string message) {
+    return fail(ErrorKind::invalid_argument, std::move(message));
+}
 
 Result<void> check_version_2(const Qcow2Layout& layout) {
     const auto needs_v3 = [](std::string_view what) {
-        return refuse(fmt::format("{} only supported with compatibility level 1.1 and above (use version=v3 or greater)", what));
+        return refuse(fmt::format(
+            "{} only supported with compatibility level 1.1 and above (use version=v3 or greater)", what));
     };
     if (layout.lazy_refcounts) return needs_v3("Lazy refcounts");
     if (layout.data_file) return needs_v3("External data files are");
     if (layout.extended_l2) return needs_v3("Extended L2 entries are");
     if (layout.compression_type != "zlib") return needs_v3("Non-zlib compression type is");
     if (layout.refcount_bits != 16) {
-        return refuse("Different refcount widths than 16 bits require compatibility level 1.1 or above (use version=v3 or greater)");
+        return refuse(
+            "Different refcount widths than 16 bits require compatibility level 1.1 or above (use version=v3 "
+            "or greater)");
     }
     return {};
 }
@@ -34,7 +39,8 @@ Result<void> check_references(const Qcow2Layout& layout, Preallocation prealloca
         return refuse("Backing file and data-file-raw cannot be used at the same time");
     }
     if (layout.backing_file && preallocation != Preallocation::off && !layout.extended_l2) {
-        return refuse("Backing file and preallocation can only be used at the same time if extended_l2 is on");
+        return refuse(
+            "Backing file and preallocation can only be used at the same time if extended_l2 is on");
     }
     if (layout.backing_format && !layout.backing_file) {
         return refuse("Backing format cannot be used without backing file");
@@ -48,8 +54,9 @@ Result<void> check_references(const Qcow2Layout& layout, Preallocation prealloca
 Header new_header(const Qcow2Layout& layout, std::uint64_t size) {
     Header header;
     header.version = layout.version;
-    header.geometry = Geometry(static_cast<unsigned>(std::countr_zero(layout.cluster_bytes)),
-                               static_cast<unsigned>(std::countr_zero(layout.refcount_bits)), layout.extended_l2);
+    header.geometry =
+        Geometry(static_cast<unsigned>(std::countr_zero(layout.cluster_bytes)),
+                 static_cast<unsigned>(std::countr_zero(layout.refcount_bits)), layout.extended_l2);
     header.size = size;
     if (layout.extended_l2) header.incompatible |= disk::incompatible_extended_l2;
     if (layout.lazy_refcounts) header.compatible |= disk::compatible_lazy_refcounts;
@@ -63,7 +70,8 @@ Header new_header(const Qcow2Layout& layout, std::uint64_t size) {
         if (layout.data_file_raw) header.autoclear |= disk::autoclear_data_file_raw;
     }
     header.backing_file = layout.backing_file;
-    if (layout.backing_format) header.set_text_extension(disk::extension_backing_format, *layout.backing_format);
+    if (layout.backing_format)
+        header.set_text_extension(disk::extension_backing_format, *layout.backing_format);
     return header;
 }
 
@@ -106,7 +114,8 @@ Result<void> create_empty(Storage& storage, const Qcow2Layout& layout, std::uint
 
     header.l1_entries = static_cast<std::uint32_t>(geometry.l1_entries_for(size));
     const std::uint64_t l1_bytes = header.l1_entries * table_entry_bytes;
-    const ClusterRun l1 = TRY(refcounts.allocate(std::max<std::uint64_t>(geometry.clusters_for(l1_bytes), 1)));
+    const ClusterRun l1 =
+        TRY(refcounts.allocate(std::max<std::uint64_t>(geometry.clusters_for(l1_bytes), 1)));
     header.l1_table = geometry.offset_of(l1.first);
     header.refcount_table = refcounts.table_offset();
     header.refcount_table_clusters = static_cast<std::uint32_t>(refcounts.table_clusters());

@@ -60,9 +60,15 @@ class Geometry {
 
     // Host clusters, numbered from the start of the file.
     constexpr std::uint64_t cluster_at(HostOffset at) const { return at.bytes >> cluster_bits_; }
-    constexpr HostOffset offset_of(std::uint64_t cluster) const { return HostOffset(cluster << cluster_bits_); }
-    constexpr std::uint64_t clusters_for(std::uint64_t bytes) const { return divide_up(bytes, cluster_bytes()); }
-    constexpr bool is_cluster_aligned(std::uint64_t bytes) const { return is_aligned(bytes, cluster_bytes()); }
+    constexpr HostOffset offset_of(std::uint64_t cluster) const {
+        return HostOffset(cluster << cluster_bits_);
+    }
+    constexpr std::uint64_t clusters_for(std::uint64_t bytes) const {
+        return divide_up(bytes, cluster_bytes());
+    }
+    constexpr bool is_cluster_aligned(std::uint64_t bytes) const {
+        return is_aligned(bytes, cluster_bytes());
+    }
 
     // qcow2 "Compressed Clusters Descriptor": the offset has x bits, the sector count the rest below bit 62.
     constexpr unsigned compressed_offset_bits() const { return 62 - (cluster_bits_ - 8); }

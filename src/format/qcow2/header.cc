@@ -24,10 +24,14 @@ struct KnownFeature {
     std::string_view name;
 };
 constexpr std::array known_features{
-    KnownFeature{0, 0, "dirty bit"},        KnownFeature{0, 1, "corrupt bit"},
-    KnownFeature{0, 2, "external data file"}, KnownFeature{0, 3, "compression type"},
-    KnownFeature{0, 4, "extended L2 entries"}, KnownFeature{1, 0, "lazy refcounts"},
-    KnownFeature{2, 0, "bitmaps"},          KnownFeature{2, 1, "raw external data"},
+    KnownFeature{0, 0, "dirty bit"},
+    KnownFeature{0, 1, "corrupt bit"},
+    KnownFeature{0, 2, "external data file"},
+    KnownFeature{0, 3, "compression type"},
+    KnownFeature{0, 4, "extended L2 entries"},
+    KnownFeature{1, 0, "lazy refcounts"},
+    KnownFeature{2, 0, "bitmaps"},
+    KnownFeature{2, 1, "raw external data"},
 };
 
 // The names of unknown incompatible features, from the image's own table where it has them.
@@ -111,8 +115,9 @@ Result<void> parse_features(const disk::Header& raw, Header& header) {
     const bool has_field = header.version >= 3 && raw.header_length > disk::header_bytes_v3_min;
     const unsigned type = has_field ? raw.compression_type : 0;
     if (header.is(disk::incompatible_compression) != (type != 0)) {
-        return fail(ErrorKind::corrupt, type == 0 ? "Compression type incompatible feature bit must not be set"
-                                                  : "Compression type incompatible feature bit must be set");
+        return fail(ErrorKind::corrupt, type == 0
+                                            ? "Compression type incompatible feature bit must not be set"
+                                            : "Compression type incompatible feature bit must be set");
     }
     if (type > 1) return failf(ErrorKind::unsupported, "Unknown compression type: {}", type);
     header.codec = type == 1 ? Codec::zstd : Codec::zlib;
@@ -132,7 +137,9 @@ Result<void> parse_features(const disk::Header& raw, Header& header) {
 
 Result<void> parse_tables(const disk::Header& raw, Header& header) {
     const Geometry& geometry = header.geometry;
-    const auto aligned = [&](std::uint64_t at) { return geometry.is_cluster_aligned(at) && at < host_offset_end; };
+    const auto aligned = [&](std::uint64_t at) {
+        return geometry.is_cluster_aligned(at) && at < host_offset_end;
+    };
 
     header.refcount_table = HostOffset(raw.refcount_table_offset);
     header.refcount_table_clusters = raw.refcount_table_clusters;
@@ -163,11 +170,13 @@ Result<void> parse_tables(const disk::Header& raw, Header& header) {
                        fmt::format("l1_table_offset {:#x}", +raw.l1_table_offset));
     }
     header.size = raw.size;
-    if (header.size > 1ull << 62 || geometry.l1_entries_for(header.size) > l1_table_bytes_max / table_entry_bytes) {
+    if (header.size > 1ull << 62 ||
+        geometry.l1_entries_for(header.size) > l1_table_bytes_max / table_entry_bytes) {
         return corrupt("Image is too big", fmt::format("size {}", header.size));
     }
     if (header.l1_entries < geometry.l1_entries_for(header.size)) {
-        return corrupt("L1 table is too small", fmt::format("l1_size {} for {} bytes", header.l1_entries, header.size));
+        return corrupt("L1 table is too small",
+                       fmt::format("l1_size {} for {} bytes", header.l1_entries, header.size));
     }
     return {};
 }
@@ -324,7 +333,8 @@ Result<Bytes> serialize_header(Header& header) {
     // always our own table: one kept from elsewhere could name features that are known by now
     const Bytes names = v3 ? feature_name_table() : Bytes();
     const std::uint64_t needed = out.size() + names.size() + trailing_extension_bytes(header) + backing_bytes;
-    if (v3 && needed <= header.geometry.cluster_bytes()) append_extension(disk::extension_feature_names, names);
+    if (v3 && needed <= header.geometry.cluster_bytes())
+        append_extension(disk::extension_feature_names, names);
     append_extensions(false);
     append_extension(disk::extension_end, {});
     header.backing_file_at = HostOffset(header.backing_file ? out.size() : 0);
@@ -332,7 +342,8 @@ Result<Bytes> serialize_header(Header& header) {
     const Bytes fields = serialize_fields(header);
     std::copy(fields.begin(), fields.end(), out.begin());
     if (out.size() > header.geometry.cluster_bytes()) {
-        return failf(ErrorKind::no_space, "Header with backing file name and extensions does not fit the {}-byte cluster",
+        return failf(ErrorKind::no_space,
+                     "Header with backing file name and extensions does not fit the {}-byte cluster",
                      header.geometry.cluster_bytes());
     }
     return out;

@@ -42,10 +42,10 @@ struct Header {
     std::uint64_t autoclear = 0;
     Codec codec = Codec::zlib;
     std::optional<std::string> backing_file;
-    std::vector<Extension> extensions;  // in file order, without the end marker
-    Bytes unknown_fields;               // header bytes past those known here, kept on rewrite
+    std::vector<Extension> extensions;                  // in file order, without the end marker
+    Bytes unknown_fields;                               // header bytes past those known here, kept on rewrite
     std::uint32_t header_bytes = sizeof(disk::Header);  // header_length as it is in the file
-    HostOffset backing_file_at;         // where the file has the backing file name
+    HostOffset backing_file_at;                         // where the file has the backing file name
 
     bool is(std::uint64_t incompatible_bit) const { return (incompatible & incompatible_bit) != 0; }
     bool has_data_file() const { return is(disk::incompatible_data_file); }
@@ -55,7 +55,9 @@ struct Header {
     // Replaces the extension of that type, or adds it; an empty text removes it.
     void set_text_extension(std::uint32_t type, std::string_view text);
     std::optional<std::string> text_extension(std::uint32_t type) const;
-    std::optional<std::string> backing_format() const { return text_extension(disk::extension_backing_format); }
+    std::optional<std::string> backing_format() const {
+        return text_extension(disk::extension_backing_format);
+    }
 };
 
 // True when the first bytes are a qcow2 header's magic.

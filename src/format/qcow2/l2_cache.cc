@@ -40,7 +40,9 @@ Result<std::shared_ptr<const L2Table>> L2Cache::read(HostOffset at) const {
     return table;
 }
 
-Result<std::shared_ptr<L2Table>> L2Cache::read_for_writing(HostOffset at) { return lookup(at); }
+Result<std::shared_ptr<L2Table>> L2Cache::read_for_writing(HostOffset at) {
+    return lookup(at);
+}
 
 void L2Cache::mark_dirty(HostOffset at, const std::shared_ptr<L2Table>& table, std::uint64_t first,
                          std::uint64_t end) {
@@ -85,8 +87,9 @@ void L2Cache::drop_all() {
 
 Result<void> L2Cache::write_dirty() {
     for (auto& [at, changed] : dirty_) {
-        TRY(storage_.write(HostOffset(at + changed.first),
-                           std::span(changed.table->bytes()).subspan(changed.first, changed.end - changed.first)));
+        TRY(storage_.write(
+            HostOffset(at + changed.first),
+            std::span(changed.table->bytes()).subspan(changed.first, changed.end - changed.first)));
     }
     dirty_.clear();
     return {};

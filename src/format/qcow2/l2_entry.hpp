@@ -30,9 +30,7 @@ struct L2Entry {
     constexpr HostOffset host() const { return HostOffset(word & disk::offset_mask); }
     // A standard entry with a host cluster. With an external data file, host offset 0 is a real one, told
     // by the copied flag.
-    constexpr bool has_host() const {
-        return !is_compressed() && (host().bytes != 0 || is_copied());
-    }
+    constexpr bool has_host() const { return !is_compressed() && (host().bytes != 0 || is_copied()); }
 
     constexpr ClusterKind kind(const Geometry& geometry) const {
         if (is_compressed()) return ClusterKind::compressed;
@@ -56,7 +54,8 @@ struct L2Entry {
     constexpr CompressedPlace compressed(const Geometry& geometry) const {
         const unsigned offset_bits = geometry.compressed_offset_bits();
         const std::uint64_t at = word & ((1ull << offset_bits) - 1);
-        const std::uint64_t more_sectors = (word & ~(disk::flag_compressed | disk::flag_copied)) >> offset_bits;
+        const std::uint64_t more_sectors =
+            (word & ~(disk::flag_compressed | disk::flag_copied)) >> offset_bits;
         return CompressedPlace{HostOffset(at), (more_sectors + 1) * sector_bytes - at % sector_bytes};
     }
 
@@ -64,7 +63,8 @@ struct L2Entry {
     static constexpr L2Entry for_compressed(const Geometry& geometry, HostOffset host, std::uint64_t bytes) {
         const std::uint64_t more_sectors =
             (host.bytes + bytes - 1) / sector_bytes - host.bytes / sector_bytes;
-        return L2Entry{disk::flag_compressed | more_sectors << geometry.compressed_offset_bits() | host.bytes, 0};
+        return L2Entry{disk::flag_compressed | more_sectors << geometry.compressed_offset_bits() | host.bytes,
+                       0};
     }
 
     friend constexpr bool operator==(const L2Entry&, const L2Entry&) = default;

@@ -77,7 +77,8 @@ Result<void> Qcow2::write_refcounts() {
     TRY(barrier());
     TRY(storage_->write(HostOffset(0), serialize_fields(committed_)));
     TRY(barrier());
-    for (const ClusterRun& old : refcounts_.take_old_tables()) release_later(old);
+    for (const ClusterRun& old : refcounts_.take_old_tables())
+        release_later(old);
     return {};
 }
 
@@ -132,17 +133,21 @@ Result<ClusterRun> Qcow2::allocate_clusters(std::uint64_t count) {
     return run;
 }
 
-void Qcow2::release_later(ClusterRun run) { pending_releases_.push_back(run); }
+void Qcow2::release_later(ClusterRun run) {
+    pending_releases_.push_back(run);
+}
 
 // Wrong refcounts can call a cluster free that holds metadata: writing there would destroy the image.
 Result<void> Qcow2::check_not_metadata(ClusterRun run) const {
     const auto overlaps = [&](HostOffset at, std::uint64_t bytes) {
         const std::uint64_t first = geometry().cluster_at(at);
-        return bytes != 0 && first < run.first + run.count && run.first < first + geometry().clusters_for(bytes);
+        return bytes != 0 && first < run.first + run.count &&
+               run.first < first + geometry().clusters_for(bytes);
     };
     const auto refuse = [&](std::string_view what) {
         return failf(ErrorKind::corrupt,
-                     "{}: cluster at {:#x} counts as free, but is part of the {}; nothing was changed there, run check",
+                     "{}: cluster at {:#x} counts as free, but is part of the {}; nothing was changed there, "
+                     "run check",
                      printable(storage_->name()), geometry().offset_of(run.first).bytes, what);
     };
     if (run.first == 0) return refuse("image header");

@@ -41,7 +41,8 @@ Piece subcluster_piece(const L2Entry& entry, const Geometry& geometry, std::uint
     const auto first = static_cast<unsigned>(skip / unit);
     const SubclusterKind kind = entry.subcluster(first);
     unsigned last = first;
-    while (last + 1 < subclusters_per_cluster && entry.subcluster(last + 1) == kind) ++last;
+    while (last + 1 < subclusters_per_cluster && entry.subcluster(last + 1) == kind)
+        ++last;
     std::optional<HostOffset> host;
     if (entry.has_host() && kind != SubclusterKind::unallocated) host = entry.host() + skip;
     return {kind_of(kind), host, kind == SubclusterKind::data && entry.is_copied(), (last + 1) * unit - skip};
@@ -70,7 +71,8 @@ Piece cluster_piece(const L2Entry& entry, const Geometry& geometry, std::uint64_
 
 // Does `piece` go on where `mapping` ends, in the same way?
 bool continues(const Mapping& mapping, const Piece& piece) {
-    if (piece.kind != mapping.kind || piece.kind == MappingKind::compressed || piece.in_place != mapping.in_place) {
+    if (piece.kind != mapping.kind || piece.kind == MappingKind::compressed ||
+        piece.in_place != mapping.in_place) {
         return false;
     }
     if (piece.host.has_value() != mapping.host.has_value()) return false;
@@ -154,21 +156,23 @@ Result<Mapping> Qcow2::map(GuestRange range) const {
         const auto l2 = TRY(l2_cache_.read(at));
         return map_table(*l2, GuestRange::between(range.start, std::min(range.end(), table_end())), at);
     }
-    while (table_end() < range.end() && (table[index + 1] & disk::offset_mask) == 0) ++index;
+    while (table_end() < range.end() && (table[index + 1] & disk::offset_mask) == 0)
+        ++index;
     return Mapping{GuestRange::between(range.start, std::min(range.end(), table_end())),
                    MappingKind::unallocated, std::nullopt, false, 0};
 }
 
 // qcow2 "Cluster mapping": what an entry of this image may not say.
-static Result<void> check_entry(const L2Entry& entry, const Header& header, GuestOffset cluster, HostOffset table_at,
-                                std::uint64_t index) {
+static Result<void> check_entry(const L2Entry& entry, const Header& header, GuestOffset cluster,
+                                HostOffset table_at, std::uint64_t index) {
     const Geometry& geometry = header.geometry;
     const auto broken = [&](std::string_view what) {
-        return failf(ErrorKind::corrupt, "{} (L2 offset: {:#x}, L2 index: {:#x}); run check", what, table_at.bytes,
-                     index);
+        return failf(ErrorKind::corrupt, "{} (L2 offset: {:#x}, L2 index: {:#x}); run check", what,
+                     table_at.bytes, index);
     };
     if (entry.is_compressed()) {
-        if (header.has_data_file()) return broken("Compressed cluster entry found in image with external data file");
+        if (header.has_data_file())
+            return broken("Compressed cluster entry found in image with external data file");
         if (entry.compressed(geometry).host.bytes >= host_offset_end) {
             return broken("Compressed cluster entry with an offset past 64 PiB");
         }
@@ -179,11 +183,13 @@ static Result<void> check_entry(const L2Entry& entry, const Header& header, Gues
     }
     if (geometry.extended_l2() ? !entry.is_bitmap_valid()
                                : header.version < 3 && (entry.word & disk::flag_zero) != 0) {
-        return broken(geometry.extended_l2() ? "Invalid subcluster bitmap" : "Zero cluster entry found in pre-v3 image");
+        return broken(geometry.extended_l2() ? "Invalid subcluster bitmap"
+                                             : "Zero cluster entry found in pre-v3 image");
     }
     if (header.has_data_file() && entry.has_host() && entry.host().bytes != cluster.bytes) {
-        return broken(fmt::format("External data file host cluster offset {:#x} does not match guest cluster offset {:#x}",
-                                  entry.host().bytes, cluster.bytes));
+        return broken(fmt::format(
+            "External data file host cluster offset {:#x} does not match guest cluster offset {:#x}",
+            entry.host().bytes, cluster.bytes));
     }
     return {};
 }
@@ -220,10 +226,11 @@ Result<void> Qcow2::read_compressed(const Mapping& mapping, std::uint64_t skip,
     Bytes cluster(whole ? 0 : cluster_bytes());
     const auto decompressed = decompress(header_.codec, data, whole ? into : std::span<std::byte>(cluster));
     if (!decompressed) {
-        return failf(decompressed.error().kind, "{}: compressed cluster at {:#x}: {}", printable(storage_->name()),
-                     mapping.host->bytes, decompressed.error().message);
+        return failf(decompressed.error().kind, "{}: compressed cluster at {:#x}: {}",
+                     printable(storage_->name()), mapping.host->bytes, decompressed.error().message);
     }
-    if (!whole) std::copy_n(cluster.begin() + static_cast<std::ptrdiff_t>(into_cluster), into.size(), into.begin());
+    if (!whole)
+        std::copy_n(cluster.begin() + static_cast<std::ptrdiff_t>(into_cluster), into.size(), into.begin());
     return {};
 }
 

@@ -24,7 +24,7 @@ using DataFileOpener = std::function<Result<std::unique_ptr<Storage>>(const std:
 
 struct Qcow2Options {
     DataFileOpener open_data_file;  // called only for images that have one
-    bool writable = false;  // guest data is to be written: not to an image that is marked corrupt
+    bool writable = false;          // guest data is to be written: not to an image that is marked corrupt
     // Flush between the steps of write_metadata. Only a file that nobody can see before it is complete may
     // do without.
     bool ordered = true;
@@ -58,8 +58,8 @@ class Qcow2 final : public Format {
     Result<void> read_compressed(const Mapping& mapping, std::uint64_t skip,
                                  std::span<std::byte> into) const override;
 
-    // Reads the refcounts, repairs them when the image is dirty, clears autoclear bits that we do not keep up,
-    // marks bitmaps that will miss changes. Does so once.
+    // Reads the refcounts, repairs them when the image is dirty, clears autoclear bits that we do not keep
+    // up, marks bitmaps that will miss changes. Does so once.
     Result<void> prepare_writing() override;
     Result<Reservation> reserve(GuestRange range) override;
     Result<void> publish(const Reservation& reservation) override;
@@ -87,7 +87,8 @@ class Qcow2 final : public Format {
     Result<void> commit_header();
     // The L2 table for `at`, made when there is none and copied when a snapshot shares it.
     Result<WritableTable> writable_table(GuestOffset at);
-    // New host clusters in one run. Errors: corrupt when the refcounts call a cluster free that holds metadata.
+    // New host clusters in one run. Errors: corrupt when the refcounts call a cluster free that holds
+    // metadata.
     Result<ClusterRun> allocate_clusters(std::uint64_t count);
     // These clusters lose a reference once nothing on stable storage points to them any more.
     void release_later(ClusterRun run);

@@ -60,7 +60,8 @@ Result<void> Refcounts::load() {
     TRY(storage_->read(table_at_, raw));
     table_.resize(raw.size() / table_entry_bytes);
     for (std::size_t i = 0; i < table_.size(); ++i) {
-        table_[i] = qimg::load<be64>(std::span(raw).subspan(i * table_entry_bytes)) & disk::refcount_offset_mask;
+        table_[i] =
+            qimg::load<be64>(std::span(raw).subspan(i * table_entry_bytes)) & disk::refcount_offset_mask;
     }
     blocks_.clear();
     blocks_.resize(table_.size());
@@ -99,11 +100,13 @@ Result<std::uint64_t> Refcounts::get(std::uint64_t cluster) {
     const std::uint64_t index = cluster / geometry_.refcount_block_entries();
     if (index >= table_.size() || table_[index] == 0) return 0;
     Block* block = TRY(read_block(index));
-    return get_refcount(block->bytes, geometry_.refcount_order(), cluster % geometry_.refcount_block_entries());
+    return get_refcount(block->bytes, geometry_.refcount_order(),
+                        cluster % geometry_.refcount_block_entries());
 }
 
 void Refcounts::set(Block& block, std::uint64_t cluster, std::uint64_t value) {
-    set_refcount(block.bytes, geometry_.refcount_order(), cluster % geometry_.refcount_block_entries(), value);
+    set_refcount(block.bytes, geometry_.refcount_order(), cluster % geometry_.refcount_block_entries(),
+                 value);
     if (!block.dirty) dirty_blocks_.push_back(block.index);
     block.dirty = true;
 }
@@ -205,8 +208,12 @@ Result<ClusterRun> Refcounts::find_free(std::uint64_t count, bool whole) {
     return run;
 }
 
-Result<ClusterRun> Refcounts::allocate(std::uint64_t count) { return find_and_claim(count, true); }
-Result<ClusterRun> Refcounts::allocate_some(std::uint64_t count) { return find_and_claim(count, false); }
+Result<ClusterRun> Refcounts::allocate(std::uint64_t count) {
+    return find_and_claim(count, true);
+}
+Result<ClusterRun> Refcounts::allocate_some(std::uint64_t count) {
+    return find_and_claim(count, false);
+}
 
 Result<ClusterRun> Refcounts::find_and_claim(std::uint64_t count, bool whole) {
     for (;;) {
@@ -220,7 +227,8 @@ Result<ClusterRun> Refcounts::find_and_claim(std::uint64_t count, bool whole) {
 
 Result<void> Refcounts::claim(ClusterRun run) {
     if (geometry_.offset_of(run.first + run.count).bytes > host_offset_end) {
-        return failf(ErrorKind::no_space, "{}: the image file would grow past 64 PiB", printable(storage_->name()));
+        return failf(ErrorKind::no_space, "{}: the image file would grow past 64 PiB",
+                     printable(storage_->name()));
     }
     if (run.count != 0) TRY(ensure_blocks_for(run));
     TRY(change(run, true));
@@ -233,7 +241,9 @@ Result<void> Refcounts::add(ClusterRun run) {
     return change(run, true);
 }
 
-Result<void> Refcounts::subtract(ClusterRun run) { return change(run, false); }
+Result<void> Refcounts::subtract(ClusterRun run) {
+    return change(run, false);
+}
 
 Result<void> Refcounts::change(ClusterRun run, bool up) {
     const std::uint64_t entries = geometry_.refcount_block_entries();
@@ -243,10 +253,12 @@ Result<void> Refcounts::change(ClusterRun run, bool up) {
         if (up && old == geometry_.refcount_max()) {
             return failf(ErrorKind::unsupported,
                          "{}: refcount of the cluster at {:#x} would exceed what {} bits can hold",
-                         printable(storage_->name()), geometry_.offset_of(cluster).bytes, geometry_.refcount_bits());
+                         printable(storage_->name()), geometry_.offset_of(cluster).bytes,
+                         geometry_.refcount_bits());
         }
         if (!up && old == 0) {
-            return failf(ErrorKind::corrupt, "{}: cluster at {:#x} is in use, but its refcount is 0; run check",
+            return failf(ErrorKind::corrupt,
+                         "{}: cluster at {:#x} is in use, but its refcount is 0; run check",
                          printable(storage_->name()), geometry_.offset_of(cluster).bytes);
         }
         Block* block = TRY(read_block(index));
@@ -263,7 +275,8 @@ Result<std::uint64_t> Refcounts::end_of_used_clusters() {
         const bool was_loaded = blocks_[index] != nullptr;
         Block* block = TRY(read_block(index));
         for (std::uint64_t i = entries; i-- > 0;) {
-            if (get_refcount(block->bytes, geometry_.refcount_order(), i) != 0) return index * entries + i + 1;
+            if (get_refcount(block->bytes, geometry_.refcount_order(), i) != 0)
+                return index * entries + i + 1;
         }
         // an empty block is not worth its memory; a hostile table could point to millions of them
         if (!was_loaded) blocks_[index].reset();

@@ -45,7 +45,8 @@ class Refcounts {
     Result<void> add(ClusterRun run);
     Result<void> subtract(ClusterRun run);
 
-    // `count` free clusters in one run, with refcount 1 afterwards. Searches from where the last search ended.
+    // `count` free clusters in one run, with refcount 1 afterwards. Searches from where the last search
+    // ended.
     Result<ClusterRun> allocate(std::uint64_t count);
     // As many free clusters as follow each other, at least 1, at most `count`.
     Result<ClusterRun> allocate_some(std::uint64_t count);

@@ -19,7 +19,8 @@ Result<void> check_can_resize(const Qcow2& image) {
         return fail(ErrorKind::unsupported, "Can't resize a v2 image which has snapshots");
     }
     if ((header.autoclear & disk::autoclear_bitmaps) != 0) {
-        return fail(ErrorKind::unsupported, "Can't resize an image which has persistent bitmaps; remove them first");
+        return fail(ErrorKind::unsupported,
+                    "Can't resize an image which has persistent bitmaps; remove them first");
     }
     return {};
 }
@@ -102,7 +103,8 @@ Result<void> shrink(Qcow2& image, std::uint64_t bytes, const std::function<Resul
         if ((l1[index] & disk::offset_mask) != 0) TRY(cut_table(image, index, kept_in_last));
         ++index;
     }
-    TRY(change_references(image, l1.subspan(std::min<std::size_t>(index, l1.size())), ReferenceChange::release));
+    TRY(change_references(image, l1.subspan(std::min<std::size_t>(index, l1.size())),
+                          ReferenceChange::release));
     for (; index < l1.size(); ++index) {
         if (l1[index] != 0) TRY(image.set_l1_entry(index, 0));
     }

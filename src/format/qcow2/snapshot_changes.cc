@@ -27,7 +27,8 @@ std::uint64_t number_of(const std::string& id) {
 
 std::string next_id(const std::vector<Snapshot>& snapshots) {
     std::uint64_t highest = 0;
-    for (const Snapshot& snapshot : snapshots) highest = std::max(highest, number_of(snapshot.info.id));
+    for (const Snapshot& snapshot : snapshots)
+        highest = std::max(highest, number_of(snapshot.info.id));
     return fmt::format("{}", highest + 1);
 }
 
@@ -114,12 +115,14 @@ Result<void> apply_snapshot(Qcow2& image, const std::string& name_or_id) {
     TRY(check_supported(image));
     const Snapshot snapshot = TRY(find_snapshot(image, name_or_id));
     if (snapshot.info.disk_bytes != image.size() && image.header().version < 3) {
-        return fail(ErrorKind::unsupported, "Snapshot has another disk size, which version 2 images cannot change to");
+        return fail(ErrorKind::unsupported,
+                    "Snapshot has another disk size, which version 2 images cannot change to");
     }
     const Geometry& geometry = image.geometry();
     std::vector<std::uint64_t> entries =
         TRY(read_l1_table(image.storage(), geometry, snapshot.l1_table, snapshot.l1_entries));
-    entries.resize(std::max<std::uint64_t>(entries.size(), geometry.l1_entries_for(snapshot.info.disk_bytes)), 0);
+    entries.resize(std::max<std::uint64_t>(entries.size(), geometry.l1_entries_for(snapshot.info.disk_bytes)),
+                   0);
     TRY(image.prepare_writing());
     TRY(image.flush());
 
@@ -129,7 +132,8 @@ Result<void> apply_snapshot(Qcow2& image, const std::string& name_or_id) {
         clusters_of(geometry, image.header().l1_table, image.header().l1_entries * table_entry_bytes);
     TRY(change_references(image, entries, ReferenceChange::add));
     const HostOffset place = TRY(write_l1_table(image, entries));
-    for (std::uint64_t& entry : entries) entry &= ~disk::flag_copied;
+    for (std::uint64_t& entry : entries)
+        entry &= ~disk::flag_copied;
     image.replace_l1(place, std::move(entries));
     image.header().size = snapshot.info.disk_bytes;
     TRY(update_copied_flags(image, CopiedFlags::clear));
@@ -161,7 +165,8 @@ Result<void> delete_snapshot(Qcow2& image, const std::string& name_or_id) {
     TRY(image.commit_header());
 
     TRY(change_references(image, entries, ReferenceChange::release));
-    image.release_later(clusters_of(geometry, gone.l1_table, std::max<std::uint64_t>(gone.l1_entries, 1) * table_entry_bytes));
+    image.release_later(clusters_of(geometry, gone.l1_table,
+                                    std::max<std::uint64_t>(gone.l1_entries, 1) * table_entry_bytes));
     image.release_later(old_table);
     TRY(image.flush());
     TRY(update_copied_flags(image, CopiedFlags::from_refcounts));

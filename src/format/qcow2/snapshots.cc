@@ -84,8 +84,9 @@ Result<Snapshot> read_snapshot(TableReader& reader, const Header& header) {
     snapshot.info.vm_clock_nanoseconds = raw.vm_clock_nanoseconds;
     parse_extra(extra, raw, header, snapshot);
     if (snapshot.l1_entries > l1_table_bytes_max / table_entry_bytes) {
-        return fail_detailed(ErrorKind::corrupt, "Snapshot L1 table too large",
-                             fmt::format("snapshot {}, l1_size {}", printable(snapshot.info.id), snapshot.l1_entries));
+        return fail_detailed(
+            ErrorKind::corrupt, "Snapshot L1 table too large",
+            fmt::format("snapshot {}, l1_size {}", printable(snapshot.info.id), snapshot.l1_entries));
     }
     return snapshot;
 }
@@ -99,10 +100,11 @@ Result<std::vector<Snapshot>> read_snapshots(const Storage& storage, const Heade
     TableReader reader(storage, header.snapshot_table);
     // an entry has at least its fixed part: more of them than the file can hold need no reading
     if (header.snapshot_table.bytes > file_bytes ||
-        header.snapshot_count > (file_bytes - header.snapshot_table.bytes) / sizeof(disk::SnapshotEntry) + 1) {
+        header.snapshot_count >
+            (file_bytes - header.snapshot_table.bytes) / sizeof(disk::SnapshotEntry) + 1) {
         return fail_detailed(ErrorKind::corrupt, "Snapshot table offset invalid",
-                             fmt::format("{} snapshots at {:#x}, past the end of the file", header.snapshot_count,
-                                         header.snapshot_table.bytes));
+                             fmt::format("{} snapshots at {:#x}, past the end of the file",
+                                         header.snapshot_count, header.snapshot_table.bytes));
     }
     for (std::uint32_t i = 0; i < header.snapshot_count; ++i) {
         Snapshot snapshot = TRY(read_snapshot(reader, header));
@@ -121,7 +123,9 @@ std::uint64_t snapshot_table_bytes(std::span<const Snapshot> snapshots) {
 
 Bytes serialize_snapshots(std::span<const Snapshot> snapshots) {
     Bytes out;
-    const auto append = [&](std::span<const std::byte> bytes) { out.insert(out.end(), bytes.begin(), bytes.end()); };
+    const auto append = [&](std::span<const std::byte> bytes) {
+        out.insert(out.end(), bytes.begin(), bytes.end());
+    };
     for (const Snapshot& snapshot : snapshots) {
         disk::SnapshotEntry raw{};
         raw.l1_table_offset = snapshot.l1_table.bytes;
@@ -135,7 +139,8 @@ Bytes serialize_snapshots(std::span<const Snapshot> snapshots) {
         const std::uint64_t state = snapshot.info.vm_state_bytes;
         raw.vm_state_bytes = state > 0xffffffff ? 0 : static_cast<std::uint32_t>(state);
         raw.extra_data_size = static_cast<std::uint32_t>(extra_bytes(snapshot));
-        const disk::SnapshotExtra extra{state, snapshot.info.disk_bytes, snapshot.info.icount.value_or(no_icount)};
+        const disk::SnapshotExtra extra{state, snapshot.info.disk_bytes,
+                                        snapshot.info.icount.value_or(no_icount)};
         append(std::as_bytes(std::span(&raw, 1)));
         append(std::as_bytes(std::span(&extra, 1)));
         append(snapshot.unknown_extra);
@@ -146,11 +151,11 @@ Bytes serialize_snapshots(std::span<const Snapshot> snapshots) {
     return out;
 }
 
-Result<std::vector<std::uint64_t>> read_l1_table(const Storage& storage, const Geometry& geometry, HostOffset at,
-                                                 std::uint64_t entries) {
+Result<std::vector<std::uint64_t>> read_l1_table(const Storage& storage, const Geometry& geometry,
+                                                 HostOffset at, std::uint64_t entries) {
     if (entries > l1_table_bytes_max / table_entry_bytes) {
-        return failf(ErrorKind::corrupt, "{}: L1 table at {:#x}: {} entries are too many", printable(storage.name()),
-                     at.bytes, entries);
+        return failf(ErrorKind::corrupt, "{}: L1 table at {:#x}: {} entries are too many",
+                     printable(storage.name()), at.bytes, entries);
     }
     if (!geometry.is_cluster_aligned(at.bytes) || at.bytes >= host_offset_end) {
         return failf(ErrorKind::corrupt, "{}: L1 table at {:#x}: not aligned to the {}-byte cluster",

@@ -32,7 +32,7 @@ Bytes serialize_snapshots(std::span<const Snapshot> snapshots);
 std::uint64_t snapshot_table_bytes(std::span<const Snapshot> snapshots);
 
 // A snapshot's (or any) L1 table. Errors: corrupt when it is unaligned or too large for `what` to have.
-Result<std::vector<std::uint64_t>> read_l1_table(const Storage& storage, const Geometry& geometry, HostOffset at,
-                                                 std::uint64_t entries);
+Result<std::vector<std::uint64_t>> read_l1_table(const Storage& storage, const Geometry& geometry,
+                                                 HostOffset at, std::uint64_t entries);
 
 }  // namespace qimg::qcow2

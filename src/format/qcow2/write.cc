@@ -27,7 +27,9 @@ bool holds_data(const L2Entry& entry) {
 }  // namespace
 
 // A host cluster that only this entry refers to: what lies in it may be overwritten.
-bool Qcow2::is_own(const L2Entry& entry) const { return entry.has_host() && entry.is_copied(); }
+bool Qcow2::is_own(const L2Entry& entry) const {
+    return entry.has_host() && entry.is_copied();
+}
 
 Result<WritableTable> Qcow2::writable_table(GuestOffset at) {
     const std::uint64_t index = geometry().l1_index(at);
@@ -57,7 +59,8 @@ Result<WritableTable> Qcow2::writable_table(GuestOffset at) {
 Result<Reservation> Qcow2::reserve(GuestRange range) {
     TRY(prepare_writing());
     const WritableTable place = TRY(writable_table(range.start));
-    if (is_own(place.table->get(geometry().l2_index(range.start)))) return reserve_in_place(*place.table, range);
+    if (is_own(place.table->get(geometry().l2_index(range.start))))
+        return reserve_in_place(*place.table, range);
     return reserve_fresh(*place.table, range);
 }
 
@@ -73,14 +76,15 @@ Result<Reservation> Qcow2::reserve_in_place(const L2Table& table, GuestRange ran
         end = std::min(end, cluster + cluster_bytes());
         // up to the next subcluster that holds data: that one is written in place
         GuestOffset stop = start + unit;
-        while (stop < end && entry.subcluster(static_cast<unsigned>((stop - cluster) / unit)) != SubclusterKind::data) {
+        while (stop < end &&
+               entry.subcluster(static_cast<unsigned>((stop - cluster) / unit)) != SubclusterKind::data) {
             stop += unit;
         }
         return Reservation{GuestRange::between(start, stop), entry.host() + (start - cluster), false};
     }
     std::uint64_t count = 1;
-    const std::uint64_t wanted = std::min(divide_up(range.end() - cluster, cluster_bytes()),
-                                          geometry().l2_entries() - first);
+    const std::uint64_t wanted =
+        std::min(divide_up(range.end() - cluster, cluster_bytes()), geometry().l2_entries() - first);
     for (; count < wanted; ++count) {
         const L2Entry next = table.get(first + count);
         const bool same_run = is_own(next) && next.kind(geometry()) == ClusterKind::zero_allocated &&
@@ -97,8 +101,8 @@ Result<Reservation> Qcow2::reserve_fresh(const L2Table& table, GuestRange range)
     // with subclusters, a cluster with data must be copied whole, and is dealt with alone
     const bool copy_whole = !geometry().extended_l2() || holds_data(table.get(first));
     if (!geometry().extended_l2() || !copy_whole) {
-        const std::uint64_t wanted = std::min(divide_up(range.end() - cluster, cluster_bytes()),
-                                              geometry().l2_entries() - first);
+        const std::uint64_t wanted =
+            std::min(divide_up(range.end() - cluster, cluster_bytes()), geometry().l2_entries() - first);
         while (count < wanted) {
             const L2Entry next = table.get(first + count);
             if (is_own(next) || (geometry().extended_l2() && holds_data(next))) break;
@@ -189,7 +193,8 @@ Result<HostOffset> Qcow2::place_compressed(std::uint64_t bytes) {
 Result<void> Qcow2::write_compressed(GuestOffset cluster, std::span<const std::byte> data) {
     TRY(prepare_writing());
     if (header_.has_data_file()) {
-        return fail(ErrorKind::unsupported, "An image with an external data file cannot hold compressed clusters");
+        return fail(ErrorKind::unsupported,
+                    "An image with an external data file cannot hold compressed clusters");
     }
     const WritableTable place = TRY(writable_table(cluster));
     const HostOffset at = TRY(place_compressed(data.size()));
@@ -221,10 +226,12 @@ Result<bool> Qcow2::zero_cluster(const WritableTable& place, GuestRange part, bo
     const std::uint64_t index = geometry().l2_index(part.start);
     const L2Entry old = place.table->get(index);
     const GuestOffset cluster(round_down(part.start.bytes, cluster_bytes()));
-    const bool whole = part.start == cluster && (part.length == cluster_bytes() || part.end().bytes == header_.size);
+    const bool whole =
+        part.start == cluster && (part.length == cluster_bytes() || part.end().bytes == header_.size);
     if (whole) {
         const bool keep = keep_space && is_own(old);
-        L2Entry entry{keep ? old.word & ~disk::flag_zero : 0, geometry().extended_l2() ? all_subclusters_zero : 0};
+        L2Entry entry{keep ? old.word & ~disk::flag_zero : 0,
+                      geometry().extended_l2() ? all_subclusters_zero : 0};
         if (!geometry().extended_l2()) entry.word |= disk::flag_zero;
         if (entry == old) return true;
         l2_cache_.set_entry(place.at, place.table, index, entry);

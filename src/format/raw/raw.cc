@@ -10,7 +10,9 @@ namespace qimg::raw {
 
 namespace {
 
-HostRange host_range(GuestRange range) { return HostRange(HostOffset(range.start.bytes), range.length); }
+HostRange host_range(GuestRange range) {
+    return HostRange(HostOffset(range.start.bytes), range.length);
+}
 
 class Raw final : public Format {
   public:
@@ -27,7 +29,8 @@ class Raw final : public Format {
     Result<Mapping> map(GuestRange range) const override {
         const StorageExtent extent = TRY(storage_->extent(HostOffset(range.start.bytes)));
         // what the last sector has more than the file reads as zeroes
-        const std::uint64_t length = extent.length == 0 ? range.length : std::min(range.length, extent.length);
+        const std::uint64_t length =
+            extent.length == 0 ? range.length : std::min(range.length, extent.length);
         return Mapping{GuestRange(range.start, length), extent.data ? MappingKind::data : MappingKind::zeroes,
                        HostOffset(range.start.bytes), true, 0};
     }

@@ -39,8 +39,10 @@ class RateLimit {
 
     void wait_after(std::uint64_t bytes_in_all) const {
         if (rate_ == 0) return;
-        const std::chrono::duration<double> due(static_cast<double>(bytes_in_all) / static_cast<double>(rate_));
-        std::this_thread::sleep_until(started_ + std::chrono::duration_cast<std::chrono::steady_clock::duration>(due));
+        const std::chrono::duration<double> due(static_cast<double>(bytes_in_all) /
+                                                static_cast<double>(rate_));
+        std::this_thread::sleep_until(started_ +
+                                      std::chrono::duration_cast<std::chrono::steady_clock::duration>(due));
     }
 
   private:
@@ -56,9 +58,11 @@ std::uint64_t copied_bytes(const Work& work) {
     return bytes;
 }
 
-Result<std::vector<RunMaker>> make_members(const Source& source, const RunOptions& options, std::size_t count) {
+Result<std::vector<RunMaker>> make_members(const Source& source, const RunOptions& options,
+                                           std::size_t count) {
     std::vector<RunMaker> members;
-    for (std::size_t i = 0; i < count; ++i) members.push_back(TRY(RunMaker::make(source, options)));
+    for (std::size_t i = 0; i < count; ++i)
+        members.push_back(TRY(RunMaker::make(source, options)));
     return members;
 }
 
@@ -101,8 +105,10 @@ Result<void> check_options(const ConvertOptions& options) {
         return refuse("No support for concatenating multiple snapshot");
     }
     if (options.sparse_bytes % sector_bytes != 0) return refuse("sparse size is not a multiple of 512");
-    if (options.target_is_zero && !options.existing_target) return refuse("--target-is-zero requires use of -n flag");
-    if (options.compress && options.target.format != "qcow2") return refuse("Compression not supported for this file format");
+    if (options.target_is_zero && !options.existing_target)
+        return refuse("--target-is-zero requires use of -n flag");
+    if (options.compress && options.target.format != "qcow2")
+        return refuse("Compression not supported for this file format");
     if (options.compress && options.target.preallocation != Preallocation::off) {
         return refuse("Compression and preallocation not supported at the same time");
     }
@@ -112,9 +118,10 @@ Result<void> check_options(const ConvertOptions& options) {
 // Writing to an image while reading it would destroy it; so would writing to one that it stands on.
 Result<void> check_not_a_source(const Source& source, const ConvertOptions& options) {
     if (!source.uses(options.target.path)) return {};
-    return failf(ErrorKind::invalid_argument,
-                 "{}: is the source, or belongs to its backing chain; nothing was changed, choose another name",
-                 printable(options.target.path));
+    return failf(
+        ErrorKind::invalid_argument,
+        "{}: is the source, or belongs to its backing chain; nothing was changed, choose another name",
+        printable(options.target.path));
 }
 
 }  // namespace
@@ -124,7 +131,8 @@ Result<ConvertReport> convert(const ConvertOptions& options, Opener& opener, Pro
     const Source source = TRY(Source::open(options, opener));
     TRY(check_not_a_source(source, options));
     const std::uint64_t size = options.target.size.value_or(source.size());
-    if (size < source.size()) return fail(ErrorKind::invalid_argument, "output file is smaller than input file");
+    if (size < source.size())
+        return fail(ErrorKind::invalid_argument, "output file is smaller than input file");
     Target target = TRY(Target::open(options, size, opener, progress));
 
     PlanOptions plan;

@@ -21,7 +21,8 @@ Crew::~Crew() {
         stopping_ = true;
     }
     changed_.notify_all();
-    for (std::thread& thread : threads_) thread.join();
+    for (std::thread& thread : threads_)
+        thread.join();
 }
 
 // With fewer threads than wished for, or none, the work still gets done.

@@ -12,8 +12,8 @@
 
 namespace qimg {
 
-// `work(member, slot)` runs on one of `members` threads, whose number it gets. The first few slots are done by
-// the caller's own thread, as member 0: a small job then starts no thread at all.
+// `work(member, slot)` runs on one of `members` threads, whose number it gets. The first few slots are done
+// by the caller's own thread, as member 0: a small job then starts no thread at all.
 class Crew {
   public:
     using WorkOn = std::function<void(std::size_t member, std::size_t slot)>;

@@ -11,9 +11,13 @@ namespace qimg {
 
 namespace {
 
-bool is_zero(ExtentKind kind) { return kind == ExtentKind::zeroes || kind == ExtentKind::unallocated; }
+bool is_zero(ExtentKind kind) {
+    return kind == ExtentKind::zeroes || kind == ExtentKind::unallocated;
+}
 
-bool has_data(PieceKind kind) { return kind != PieceKind::keep && kind != PieceKind::zero; }
+bool has_data(PieceKind kind) {
+    return kind != PieceKind::keep && kind != PieceKind::zero;
+}
 
 Piece make_piece(PieceKind kind, GuestRange range) {
     Piece piece;
@@ -23,7 +27,8 @@ Piece make_piece(PieceKind kind, GuestRange range) {
 }
 
 void append(std::vector<Piece>& pieces, const Piece& piece) {
-    const bool joins = !pieces.empty() && pieces.back().kind == piece.kind && piece.kind != PieceKind::verbatim;
+    const bool joins =
+        !pieces.empty() && pieces.back().kind == piece.kind && piece.kind != PieceKind::verbatim;
     if (joins) {
         pieces.back().range.length += piece.range.length;
     } else {
@@ -34,7 +39,8 @@ void append(std::vector<Piece>& pieces, const Piece& piece) {
 }  // namespace
 
 bool Window::has_data() const {
-    return std::any_of(pieces.begin(), pieces.end(), [](const Piece& piece) { return qimg::has_data(piece.kind); });
+    return std::any_of(pieces.begin(), pieces.end(),
+                       [](const Piece& piece) { return qimg::has_data(piece.kind); });
 }
 
 Result<bool> Plan::next(Window& window) {
@@ -88,7 +94,8 @@ Result<Piece> Plan::classify(GuestOffset at) {
             last_ = make_piece(PieceKind::read, extent.range);
         }
         if (last_->kind == PieceKind::read && is_verbatim(extent)) {
-            last_ = Piece{PieceKind::verbatim, extent.range, extent.holder, *extent.host, extent.compressed_bytes};
+            last_ = Piece{PieceKind::verbatim, extent.range, extent.holder, *extent.host,
+                          extent.compressed_bytes};
         }
     }
     Piece rest = *last_;
@@ -111,7 +118,8 @@ Result<Piece> Plan::classify_over_base(const SourceExtent& extent) const {
     GuestRange range = extent.range;
     bool base_is_zero = true;
     if (range.start.bytes < base_size) {
-        const Extent below = TRY(options_.base->extent(intersection(range, GuestRange(GuestOffset(0), base_size))));
+        const Extent below =
+            TRY(options_.base->extent(intersection(range, GuestRange(GuestOffset(0), base_size))));
         range.length = below.range.length;
         base_is_zero = is_zero(below.kind);
     }

@@ -104,13 +104,15 @@ Result<void> RunMaker::read_piece(Work& work, const Piece& piece) {
         return {};
     }
     work.base.resize(whole.length);
-    const std::uint64_t base_rest = options_.base->size() - std::min(options_.base->size(), whole.start.bytes);
+    const std::uint64_t base_rest =
+        options_.base->size() - std::min(options_.base->size(), whole.start.bytes);
     const std::size_t known = std::min<std::uint64_t>(whole.length, base_rest);
     TRY(options_.base->read(whole.start, std::span(work.base).first(known)));
     std::fill(work.base.begin() + static_cast<std::ptrdiff_t>(known), work.base.end(), std::byte{0});
     for (std::size_t at = 0; at < whole.length; at += options_.unit) {
         const auto mine = data.subspan(at, options_.unit);
-        if (std::equal(mine.begin(), mine.end(), work.base.begin() + static_cast<std::ptrdiff_t>(at))) continue;
+        if (std::equal(mine.begin(), mine.end(), work.base.begin() + static_cast<std::ptrdiff_t>(at)))
+            continue;
         split(work, intersection(piece.range, GuestRange(whole.start + at, options_.unit)));
     }
     return {};
@@ -154,9 +156,10 @@ void RunMaker::add_data(Work& work, GuestRange part) const {
     add_run(work, Run{.kind = RunKind::data, .range = part});
     const auto add = [&](GuestRange range) {
         // what would leave too short a hole is written, too
-        const bool joins = !work.non_zero.empty() && work.non_zero.back().end() <= range.start &&
-                           range.start - work.non_zero.back().end() < std::max<std::uint64_t>(options_.sparse_bytes, 1) &&
-                           work.runs.back().range.contains(work.non_zero.back().start);
+        const bool joins =
+            !work.non_zero.empty() && work.non_zero.back().end() <= range.start &&
+            range.start - work.non_zero.back().end() < std::max<std::uint64_t>(options_.sparse_bytes, 1) &&
+            work.runs.back().range.contains(work.non_zero.back().start);
         if (joins) {
             work.non_zero.back() = GuestRange::between(work.non_zero.back().start, range.end());
         } else {
@@ -172,7 +175,8 @@ void RunMaker::add_data(Work& work, GuestRange part) const {
 }
 
 void RunMaker::add_compressed(Work& work, GuestRange part) {
-    const auto stream = compressor_->compress(slice(work.data, work.window, GuestRange(part.start, options_.unit)));
+    const auto stream =
+        compressor_->compress(slice(work.data, work.window, GuestRange(part.start, options_.unit)));
     if (stream) {
         append_compressed(work, part, *stream);
     } else {

@@ -36,9 +36,9 @@ struct Work {
 };
 
 struct RunOptions {
-    std::uint64_t unit = 0;          // as in PlanOptions
-    std::uint64_t sparse_bytes = 0;  // as in ConvertOptions
-    const Image* base = nullptr;     // for PieceKind::compare
+    std::uint64_t unit = 0;             // as in PlanOptions
+    std::uint64_t sparse_bytes = 0;     // as in ConvertOptions
+    const Image* base = nullptr;        // for PieceKind::compare
     std::optional<qcow2::Codec> codec;  // compress with it
     std::optional<int> level;
 };

@@ -23,9 +23,13 @@ Result<qcow2::Snapshot> find_snapshot(const qcow2::Qcow2& image, const SnapshotC
     const auto snapshots = TRY(qcow2::read_snapshots(image.storage(), image.header()));
     const bool exact = wanted.id.has_value() && wanted.name.has_value();
     const auto has_id = [&](const auto& snapshot) { return wanted.id && snapshot.info.id == *wanted.id; };
-    const auto has_name = [&](const auto& snapshot) { return wanted.name && snapshot.info.name == *wanted.name; };
+    const auto has_name = [&](const auto& snapshot) {
+        return wanted.name && snapshot.info.name == *wanted.name;
+    };
     for (const auto& snapshot : snapshots) {
-        if (wanted.either ? has_id(snapshot) : exact ? has_id(snapshot) && has_name(snapshot) : has_id(snapshot)) {
+        if (wanted.either ? has_id(snapshot)
+            : exact       ? has_id(snapshot) && has_name(snapshot)
+                          : has_id(snapshot)) {
             return snapshot;
         }
     }
@@ -46,7 +50,8 @@ Result<void> show_snapshot(Image& image, const SnapshotChoice& wanted) {
     const std::uint64_t size = std::max(qcow2->size(), found.info.disk_bytes);
     const std::uint64_t entries = geometry.l1_entries_for(size);
     if (entries > qcow2::l1_table_bytes_max / qcow2::table_entry_bytes) {
-        return failf(ErrorKind::corrupt, "{}: snapshot of a disk of {} bytes, larger than any L1 table can map",
+        return failf(ErrorKind::corrupt,
+                     "{}: snapshot of a disk of {} bytes, larger than any L1 table can map",
                      printable(image.path()), size);
     }
     table.resize(std::max<std::size_t>(table.size(), entries));
@@ -93,8 +98,9 @@ Result<Source> Source::open(const ConvertOptions& options, Opener& opener) {
 }
 
 const Source::Part& Source::part_at(GuestOffset at) const {
-    const auto behind = std::upper_bound(parts_.begin(), parts_.end(), at,
-                                         [](GuestOffset offset, const Part& part) { return offset < part.start; });
+    const auto behind =
+        std::upper_bound(parts_.begin(), parts_.end(), at,
+                         [](GuestOffset offset, const Part& part) { return offset < part.start; });
     return *std::prev(behind);
 }
 
@@ -108,8 +114,8 @@ Result<void> Source::read(GuestOffset at, std::span<std::byte> into) const {
         const auto done = part.image->read(inside, into.first(known));
         if (!done) return fail_at("reading", at, done.error());
         const std::size_t step = std::min<std::uint64_t>(into.size(), end_of(part) - at);
-        std::fill(into.begin() + static_cast<std::ptrdiff_t>(known), into.begin() + static_cast<std::ptrdiff_t>(step),
-                  std::byte{0});
+        std::fill(into.begin() + static_cast<std::ptrdiff_t>(known),
+                  into.begin() + static_cast<std::ptrdiff_t>(step), std::byte{0});
         into = into.subspan(step);
         at += step;
     }
@@ -125,8 +131,8 @@ Result<SourceExtent> Source::extent(GuestRange range) const {
     const GuestOffset inside(range.start - part.start);
     found.range = intersection(range, GuestRange::between(part.start, end_of(part)));
     if (inside.bytes >= part.image->size()) return found;
-    const auto extent =
-        part.image->extent(GuestRange(inside, std::min(found.range.length, part.image->size() - inside.bytes)));
+    const auto extent = part.image->extent(
+        GuestRange(inside, std::min(found.range.length, part.image->size() - inside.bytes)));
     if (!extent) return fail_at("reading", range.start, extent.error());
     found.range.length = extent->range.length;
     found.kind = extent->kind;
@@ -152,7 +158,8 @@ bool Source::uses(const std::string& path) const {
 std::optional<unsigned> Source::depth_of(const std::string& path) const {
     if (parts_.size() != 1) return std::nullopt;
     unsigned depth = 0;
-    for (const Image* image = parts_.front().image.get(); image != nullptr; image = image->backing(), ++depth) {
+    for (const Image* image = parts_.front().image.get(); image != nullptr;
+         image = image->backing(), ++depth) {
         if (is_same_file(image->path(), path)) return depth;
     }
     return std::nullopt;

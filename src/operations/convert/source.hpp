@@ -46,7 +46,9 @@ class Source {
         std::unique_ptr<Image> image;
     };
     const Part& part_at(GuestOffset at) const;
-    GuestOffset end_of(const Part& part) const { return part.start + round_up(part.image->size(), sector_bytes); }
+    GuestOffset end_of(const Part& part) const {
+        return part.start + round_up(part.image->size(), sector_bytes);
+    }
 
     std::vector<Part> parts_;
     std::uint64_t size_ = 0;

@@ -37,7 +37,8 @@ class Target {
     Result<void> finish();
 
   private:
-    Target(std::unique_ptr<Image> image, std::unique_ptr<NewFile> file) : file_(std::move(file)), image_(std::move(image)) {}
+    Target(std::unique_ptr<Image> image, std::unique_ptr<NewFile> file)
+        : file_(std::move(file)), image_(std::move(image)) {}
 
     Result<void> write_run(const Work& work, const Run& run);
     Result<void> write_data(const Work& work, GuestRange range);
@@ -46,8 +47,8 @@ class Target {
     std::unique_ptr<NewFile> file_;  // null: the image was there before. Outlives image_, which writes to it
     std::unique_ptr<Image> image_;
     std::uint64_t unit_ = 0;
-    bool reads_as_zero_ = false;   // where nothing was written
-    bool space_is_zero_ = false;   // and so does space that was just allocated
+    bool reads_as_zero_ = false;  // where nothing was written
+    bool space_is_zero_ = false;  // and so does space that was just allocated
 };
 
 }  // namespace qimg

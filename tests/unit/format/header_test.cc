@@ -76,7 +76,8 @@ TEST_CASE("header fields out of range are refused with QEMU's words") {
     CHECK(error_after([](auto& h) { h.cluster_bits = 8; }).message == "Unsupported cluster size: 2^8");
     CHECK(error_after([](auto& h) { h.cluster_bits = 22; }).message == "Unsupported cluster size: 2^22");
     CHECK(error_after([](auto& h) { h.header_length = 96; }).message == "qcow2 header too short");
-    CHECK(error_after([](auto& h) { h.header_length = 0x10008; }).message == "qcow2 header exceeds cluster size");
+    CHECK(error_after([](auto& h) { h.header_length = 0x10008; }).message ==
+          "qcow2 header exceeds cluster size");
     CHECK(error_after([](auto& h) { h.refcount_order = 7; }).message ==
           "Reference count entry width too large; may not exceed 64 bits");
     CHECK(error_after([](auto& h) { h.refcount_table_clusters = 0x81; }).message ==
@@ -84,13 +85,15 @@ TEST_CASE("header fields out of range are refused with QEMU's words") {
     CHECK(error_after([](auto& h) { h.refcount_table_offset = 0x10200; }).message ==
           "Reference count table offset invalid");
     CHECK(error_after([](auto& h) { h.l1_size = 0x400001; }).message == "Active L1 table too large");
-    CHECK(error_after([](auto& h) { h.l1_table_offset = 0x30001; }).message == "Active L1 table offset invalid");
+    CHECK(error_after([](auto& h) { h.l1_table_offset = 0x30001; }).message ==
+          "Active L1 table offset invalid");
     CHECK(error_after([](auto& h) { h.l1_size = 1; }).message == "L1 table is too small");
     CHECK(error_after([](auto& h) { h.nb_snapshots = 65537; }).message == "Snapshot table too large");
     CHECK(error_after([](auto& h) { h.nb_snapshots = 1; }).message == "Snapshot table offset invalid");
     CHECK(error_after([](auto& h) { h.size = 1ull << 60; }).message == "Image is too big");
     CHECK(error_after([](auto& h) { h.crypt_method = 3; }).message == "Unsupported encryption method 3");
-    CHECK(error_after([](auto& h) { h.backing_file_offset = 0x10001; }).message == "Invalid backing file offset");
+    CHECK(error_after([](auto& h) { h.backing_file_offset = 0x10001; }).message ==
+          "Invalid backing file offset");
     CHECK(error_after([](auto& h) {
               h.backing_file_offset = 0x1000;
               h.backing_file_size = 1024;
@@ -126,7 +129,9 @@ TEST_CASE("unknown incompatible features are named from the image's own table") 
 
 TEST_CASE("a compression type without its feature bit is refused, and the other way round") {
     CHECK_FALSE(error_after([](auto& h) { h.compression_type = 1; }).message.empty());
-    CHECK_FALSE(error_after([](auto& h) { h.incompatible_features = disk::incompatible_compression; }).message.empty());
+    CHECK_FALSE(error_after([](auto& h) {
+                    h.incompatible_features = disk::incompatible_compression;
+                }).message.empty());
 }
 
 TEST_CASE("an extension that is longer than the cluster is refused") {

@@ -12,7 +12,8 @@ using namespace qimg::qcow2;
 namespace {
 
 struct Image {
-    explicit Image(unsigned refcount_bits = 16, std::uint64_t cluster_bytes = 512) : storage(memory_storage()) {
+    explicit Image(unsigned refcount_bits = 16, std::uint64_t cluster_bytes = 512)
+        : storage(memory_storage()) {
         Qcow2Layout layout;
         layout.cluster_bytes = cluster_bytes;
         layout.refcount_bits = refcount_bits;
@@ -55,7 +56,8 @@ TEST_CASE("a new image counts its own metadata") {
     Image image;
     const std::uint64_t end = image.refcounts->end_of_used_clusters().value();
     CHECK(end == divide_up(image.storage->size().value(), 512));
-    for (std::uint64_t i = 0; i < end; ++i) CHECK(image.refcounts->get(i).value() == 1);
+    for (std::uint64_t i = 0; i < end; ++i)
+        CHECK(image.refcounts->get(i).value() == 1);
     CHECK(image.refcounts->get(end).value() == 0);
 }
 
@@ -76,15 +78,18 @@ TEST_CASE("blocks and table grow with the file, at every width") {
         Image image(bits);
         const std::uint64_t wanted = 20000;  // more than one 512-byte refcount table can count with 64 bits
         std::uint64_t got = 0;
-        while (got < wanted) got += image.refcounts->allocate_some(wanted - got).value().count;
+        while (got < wanted)
+            got += image.refcounts->allocate_some(wanted - got).value().count;
         const std::uint64_t end = image.refcounts->end_of_used_clusters().value();
-        for (std::uint64_t i = 0; i < end; ++i) REQUIRE(image.refcounts->get(i).value() <= 1);
+        for (std::uint64_t i = 0; i < end; ++i)
+            REQUIRE(image.refcounts->get(i).value() <= 1);
         // every block and the table itself are counted
         for (const std::uint64_t at : image.refcounts->table()) {
             if (at != 0) REQUIRE(image.refcounts->get(at / 512).value() == 1);
         }
         CHECK(image.refcounts->get(image.refcounts->table_offset().bytes / 512).value() == 1);
-        CHECK(image.refcounts->take_old_tables().empty() == (image.refcounts->table_offset() == image.header.refcount_table));
+        CHECK(image.refcounts->take_old_tables().empty() ==
+              (image.refcounts->table_offset() == image.header.refcount_table));
     }
 }
 

@@ -37,11 +37,14 @@ class MemoryOpener final : public Opener {
 Bytes noise(std::size_t count) {
     std::mt19937 random(5);
     Bytes out(count);
-    for (std::byte& b : out) b = std::byte(random() % 255 + 1);
+    for (std::byte& b : out)
+        b = std::byte(random() % 255 + 1);
     return out;
 }
 
-Bytes filled(std::size_t count, int value) { return Bytes(count, std::byte(value)); }
+Bytes filled(std::size_t count, int value) {
+    return Bytes(count, std::byte(value));
+}
 
 struct Disk {
     explicit Disk(std::uint64_t size, Qcow2Layout layout = {}) {
@@ -49,7 +52,8 @@ struct Disk {
         REQUIRE(qcow2::create_empty(file, layout, size));
         qcow2::Qcow2Options writable;
         writable.writable = true;
-        image = std::make_unique<Image>("disk", qcow2::Qcow2::open(borrow_storage(file), writable).value(), nullptr);
+        image = std::make_unique<Image>("disk", qcow2::Qcow2::open(borrow_storage(file), writable).value(),
+                                        nullptr);
     }
     void write(std::uint64_t at, const Bytes& bytes) { REQUIRE(image->write(GuestOffset(at), bytes)); }
     void write_compressed(std::uint64_t at, const Bytes& cluster, qcow2::Codec codec = qcow2::Codec::zlib) {
@@ -71,7 +75,8 @@ std::vector<Window> all_windows(const Source& source, PlanOptions options) {
     if (options.size == 0) options.size = source.size();
     Plan plan(source, options);
     std::vector<Window> windows;
-    for (Window window; plan.next(window).value();) windows.push_back(window);
+    for (Window window; plan.next(window).value();)
+        windows.push_back(window);
     return windows;
 }
 
@@ -218,8 +223,10 @@ TEST_CASE("a crew does every slot, the first few without threads") {
         ++seen[slot];
         by[slot] = std::this_thread::get_id();
     });
-    for (std::size_t slot = 0; slot < 8; ++slot) crew.submit(slot);
-    for (std::size_t slot = 0; slot < 8; ++slot) crew.wait(slot);
+    for (std::size_t slot = 0; slot < 8; ++slot)
+        crew.submit(slot);
+    for (std::size_t slot = 0; slot < 8; ++slot)
+        crew.wait(slot);
     CHECK(seen == std::vector<int>(8, 1));
     CHECK(by[0] == std::this_thread::get_id());
     CHECK(by[7] != std::this_thread::get_id());

@@ -23,7 +23,9 @@ struct Folder {
     std::filesystem::path path;
 };
 
-Bytes filled(std::size_t count, int value) { return Bytes(count, std::byte(value)); }
+Bytes filled(std::size_t count, int value) {
+    return Bytes(count, std::byte(value));
+}
 
 Bytes read_back(const Storage& storage, std::uint64_t at, std::size_t count) {
     Bytes out(count, std::byte{0xee});

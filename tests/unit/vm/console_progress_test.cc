@@ -60,7 +60,10 @@ TEST_CASE("a kernel panic is noticed") {
 }
 
 TEST_CASE("lines for people hold no control characters") {
-    ConsoleProgress progress = after("a\x1b]0;title\x07" "b\x01" "c\r\n\r\nlast\xff\r\n");
+    ConsoleProgress progress = after(
+        "a\x1b]0;title\x07"
+        "b\x01"
+        "c\r\n\r\nlast\xff\r\n");
     CHECK(progress.last_line() == "last\\xff");
     CHECK(progress.last_lines(5) == std::vector<std::string>{"abc", "last\\xff"});
     CHECK(progress.last_lines(1) == std::vector<std::string>{"last\\xff"});
@@ -68,6 +71,7 @@ TEST_CASE("lines for people hold no control characters") {
 
 TEST_CASE("a line without an end does not grow for ever") {
     ConsoleProgress progress;
-    for (int i = 0; i < 100; ++i) progress.feed(std::string(1000, 'x'));
+    for (int i = 0; i < 100; ++i)
+        progress.feed(std::string(1000, 'x'));
     CHECK(progress.last_line().size() <= 4096);
 }

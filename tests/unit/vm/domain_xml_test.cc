@@ -65,7 +65,8 @@ TEST_CASE("no two disks have the same target") {
         const auto xml = parsed(plan);
         const auto targets = xml.select_nodes("//disk/target");
         REQUIRE(targets.size() == 2);
-        CHECK(targets[0].node().attribute("dev").value() != std::string(targets[1].node().attribute("dev").value()));
+        CHECK(targets[0].node().attribute("dev").value() !=
+              std::string(targets[1].node().attribute("dev").value()));
     }
 }
 

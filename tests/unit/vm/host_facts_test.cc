@@ -19,9 +19,13 @@ const std::string arch = "x86_64";
 
 std::string capabilities(const std::string& label, const std::string& machines, const std::string& domains) {
     return "<capabilities><host><secmodel><model>none</model></secmodel><secmodel><model>dac</model>"
-           "<baselabel type='kvm'>" + label + "</baselabel></secmodel></host>"
+           "<baselabel type='kvm'>" +
+           label +
+           "</baselabel></secmodel></host>"
            "<guest><os_type>hvm</os_type><arch name='i686'><machine>isapc</machine></arch></guest>"
-           "<guest><os_type>hvm</os_type><arch name='" + arch + "'>" + machines + domains + "</arch></guest>"
+           "<guest><os_type>hvm</os_type><arch name='" +
+           arch + "'>" + machines + domains +
+           "</arch></guest>"
            "</capabilities>";
 }
 

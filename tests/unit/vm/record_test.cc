@@ -49,7 +49,8 @@ TEST_CASE("a record is read as it was written") {
 }
 
 TEST_CASE("a member that is missing is named") {
-    for (const char* member : {"version", "name", "base", "disk-size", "cpus", "forwards", "connection", "uuid"}) {
+    for (const char* member :
+         {"version", "name", "base", "disk-size", "cpus", "forwards", "connection", "uuid"}) {
         const auto parsed = parse_record("f/vmbox.json", without(record_text(sample()), member));
         REQUIRE_FALSE(parsed);
         CHECK(parsed.error().kind == ErrorKind::corrupt);
@@ -81,8 +82,8 @@ TEST_CASE("ports to forward are two numbers from 1 to 65535") {
     REQUIRE(forward);
     CHECK(forward->host_port == 8080);
     CHECK(forward->guest_port == 80);
-    for (const char* text : {"", ":", "80", "80:", ":80", "0:80", "80:0", "65536:80", "80:80:80", "a:b", "-1:80",
-                             " 80:80", "+80:80"}) {
+    for (const char* text : {"", ":", "80", "80:", ":80", "0:80", "80:0", "65536:80", "80:80:80", "a:b",
+                             "-1:80", " 80:80", "+80:80"}) {
         CHECK(parse_forward(text).error().kind == ErrorKind::invalid_argument);
     }
 }

@@ -224,11 +224,12 @@ TEST_CASE("a sandbox that another one stands on is neither removed nor made new"
 
 TEST_CASE("names that are no good for a folder or for libvirt are refused") {
     for (const std::string& name : {std::string(), std::string("."), std::string(".."), std::string("a/b"),
-                                    std::string("-a"), std::string(".a"), std::string("a b"), std::string("\xc3\xa4"),
-                                    std::string("a\n"), std::string(65, 'a')}) {
+                                    std::string("-a"), std::string(".a"), std::string("a b"),
+                                    std::string("\xc3\xa4"), std::string("a\n"), std::string(65, 'a')}) {
         CHECK(check_name(name).error().kind == ErrorKind::invalid_argument);
     }
-    for (const char* name : {"a", "0", "web-1.example_x"}) CHECK(check_name(name));
+    for (const char* name : {"a", "0", "web-1.example_x"})
+        CHECK(check_name(name));
 }
 
 TEST_CASE("libvirt on another machine is refused, because it cannot see the files") {

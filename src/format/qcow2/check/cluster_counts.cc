@@ -34,11 +34,13 @@ bool ClusterCounts::add_narrow(std::span<std::uint16_t> cells, std::uint64_t tim
     if (times > sum_max) return false;
     const auto old_max = static_cast<std::uint16_t>(sum_max - times);
     std::uint16_t highest = 0;
-    for (const std::uint16_t cell : cells) highest = std::max(highest, cell);
+    for (const std::uint16_t cell : cells)
+        highest = std::max(highest, cell);
     if (highest > old_max) return false;
     has_shared_ = has_shared_ || highest != 0 || times > 1;
     const auto increment = static_cast<std::uint16_t>(times);
-    for (std::uint16_t& cell : cells) cell = static_cast<std::uint16_t>(cell + increment);
+    for (std::uint16_t& cell : cells)
+        cell = static_cast<std::uint16_t>(cell + increment);
     return true;
 }
 

@@ -19,7 +19,9 @@ std::uint64_t corrected(std::uint64_t word, std::uint64_t refcount) {
     return refcount == 1 ? word | disk::flag_copied : word & ~disk::flag_copied;
 }
 
-const char* verb(bool repair) { return repair ? "Repairing" : "ERROR"; }
+const char* verb(bool repair) {
+    return repair ? "Repairing" : "ERROR";
+}
 
 }  // namespace
 
@@ -27,7 +29,8 @@ Result<void> CopiedFlags::check(bool repair, Findings& findings) {
     const std::uint64_t file_bytes = TRY(image_.storage().size());
     // entries behind the end of the file are zero
     const std::uint64_t in_file = header_.l1_table.bytes < file_bytes
-                                      ? divide_up(file_bytes - header_.l1_table.bytes, table_entry_bytes) : 0;
+                                      ? divide_up(file_bytes - header_.l1_table.bytes, table_entry_bytes)
+                                      : 0;
     const auto l1 = TRY(read_l1_table(image_.storage(), image_.geometry(), header_.l1_table,
                                       std::min<std::uint64_t>(header_.l1_entries, in_file)));
     for (std::size_t i = 0; i < l1.size(); ++i) {
@@ -36,8 +39,8 @@ Result<void> CopiedFlags::check(bool repair, Findings& findings) {
         const auto refcount = TRY(refcounts_.refcount(image_.geometry().cluster_at(at)));
         if (!refcount) continue;
         if (corrected(l1[i], *refcount) != l1[i]) {
-            findings.say(fmt::format("{} OFLAG_COPIED L2 cluster: l1_index={} l1_entry={:x} refcount={}", verb(repair),
-                                     i, l1[i], *refcount));
+            findings.say(fmt::format("{} OFLAG_COPIED L2 cluster: l1_index={} l1_entry={:x} refcount={}",
+                                     verb(repair), i, l1[i], *refcount));
             if (repair) {
                 const be64 entry = corrected(l1[i], *refcount);
                 TRY(image_.storage().write(header_.l1_table + i * table_entry_bytes,
@@ -65,11 +68,13 @@ Result<void> CopiedFlags::check_l2_table(HostOffset at, bool repair, Findings& f
     std::uint64_t wrong = 0;
     for (std::uint64_t i = 0; i < image_.geometry().l2_entries(); ++i) {
         L2Entry entry = table.get(i);
-        if (entry.is_compressed() || (entry.host().bytes == 0 && !(header_.has_data_file() && entry.is_copied()))) continue;
+        if (entry.is_compressed() ||
+            (entry.host().bytes == 0 && !(header_.has_data_file() && entry.is_copied())))
+            continue;
         const auto refcount = TRY(refcount_of(entry));
         if (!refcount || corrected(entry.word, *refcount) == entry.word) continue;
-        findings.say(fmt::format("{} OFLAG_COPIED data cluster: l2_entry={:x} refcount={}", verb(repair), entry.word,
-                                 *refcount));
+        findings.say(fmt::format("{} OFLAG_COPIED data cluster: l2_entry={:x} refcount={}", verb(repair),
+                                 entry.word, *refcount));
         ++wrong;
         if (!repair) continue;
         entry.word = corrected(entry.word, *refcount);
@@ -81,9 +86,11 @@ Result<void> CopiedFlags::check_l2_table(HostOffset at, bool repair, Findings& f
 }
 
 // False when something else points to the table's cluster: then it may not be a table at all.
-Result<bool> CopiedFlags::write_corrected(HostOffset at, std::span<const std::byte> table, Findings& findings) {
+Result<bool> CopiedFlags::write_corrected(HostOffset at, std::span<const std::byte> table,
+                                          Findings& findings) {
     if (!tables_.find(at)->alone) {
-        findings.check_error("ERROR: Could not write L2 table; metadata overlap check failed: Input/output error");
+        findings.check_error(
+            "ERROR: Could not write L2 table; metadata overlap check failed: Input/output error");
         return false;
     }
     TRY(image_.storage().write(at, table));

@@ -18,7 +18,11 @@ class CopiedFlags {
     // `refcounts` has been compared with adoption. `all_ones`: no cluster has another refcount than 1 that an
     // active table refers to.
     CopiedFlags(Qcow2& image, const RefcountComparison& refcounts, TableUses& tables, bool all_ones)
-        : image_(image), header_(image.header()), refcounts_(refcounts), tables_(tables), all_ones_(all_ones) {}
+        : image_(image),
+          header_(image.header()),
+          refcounts_(refcounts),
+          tables_(tables),
+          all_ones_(all_ones) {}
 
     // Reports every entry that is wrong; with `repair`, corrects it in the file. qcow2 "L1 table entry",
     // "Standard Cluster Descriptor".

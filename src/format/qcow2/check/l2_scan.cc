@@ -41,8 +41,8 @@ bool L2Scan::is_remarkable(const L2Entry& entry) const {
     return (allocated & entry.bitmap >> subclusters_per_cluster) != 0 || (allocated != 0 && !has_host(entry));
 }
 
-// How many bytes of `bytes` are entries that go on where `run` ends: nothing remarkable, the copied flag set. Most
-// of a large image is like that, so it is told without looking at each entry by itself.
+// How many bytes of `bytes` are entries that go on where `run` ends: nothing remarkable, the copied flag set.
+// Most of a large image is like that, so it is told without looking at each entry by itself.
 std::uint64_t L2Scan::continued_bytes(std::span<const std::byte> bytes, Run run) const {
     constexpr std::uint64_t group = 16;
     const std::uint64_t step = geometry_.cluster_bytes();
@@ -131,8 +131,10 @@ L2Scan::Verdict L2Scan::judge(const L2Entry& entry, std::uint64_t index, const T
         return Verdict::skip;
     }
     if ((allocated & entry.bitmap >> subclusters_per_cluster) != 0) {
-        add_line(use.at, fmt::format("ERROR offset={:x}: Allocated cluster has corrupted subcluster allocation bitmap",
-                                     entry.host().bytes));
+        add_line(
+            use.at,
+            fmt::format("ERROR offset={:x}: Allocated cluster has corrupted subcluster allocation bitmap",
+                        entry.host().bytes));
         return Verdict::skip;
     }
     if (!geometry_.is_cluster_aligned(entry.host().bytes)) return judge_unaligned(entry, index, use);
@@ -143,12 +145,14 @@ L2Scan::Verdict L2Scan::judge_unaligned(const L2Entry& entry, std::uint64_t inde
     const bool has_data = geometry_.extended_l2() ? (entry.bitmap & all_subclusters_allocated) != 0
                                                   : (entry.word & disk::flag_zero) == 0;
     if (has_data) {
-        add_line(use.at, fmt::format("ERROR offset={:x}: Data cluster is not properly aligned; L2 entry corrupted.",
-                                     entry.host().bytes));
+        add_line(use.at,
+                 fmt::format("ERROR offset={:x}: Data cluster is not properly aligned; L2 entry corrupted.",
+                             entry.host().bytes));
         return Verdict::counts;
     }
-    const std::string text = fmt::format(
-        " offset={:x}: Preallocated cluster is not properly aligned; L2 entry corrupted.", entry.host().bytes);
+    const std::string text =
+        fmt::format(" offset={:x}: Preallocated cluster is not properly aligned; L2 entry corrupted.",
+                    entry.host().bytes);
     if (!mend_) {
         add_line(use.at, "ERROR" + text);
         return Verdict::counts;
@@ -161,8 +165,9 @@ L2Scan::Verdict L2Scan::judge_unaligned(const L2Entry& entry, std::uint64_t inde
 L2Scan::Verdict L2Scan::judge_compressed(const L2Entry& entry, std::uint64_t index, const TableUse& use) {
     const CompressedPlace place = entry.compressed(geometry_);
     if (entry.is_copied()) {
-        add_line(use.at, fmt::format("ERROR: coffset={:#x}: copied flag must never be set for compressed clusters",
-                                     place.host.bytes));
+        add_line(use.at,
+                 fmt::format("ERROR: coffset={:#x}: copied flag must never be set for compressed clusters",
+                             place.host.bytes));
     }
     const auto refuse = [&](const char* why) {
         add_line(use.at, fmt::format("ERROR compressed cluster {} with {}, entry={:#x}", index, why,

@@ -27,7 +27,8 @@ class Plan {
             }
             const std::uint64_t clusters = geometry_.clusters_for(blocks_.size() * table_entry_bytes);
             if (clusters <= table_.count) return;
-            for (std::uint64_t i = 0; i < table_.count; ++i) counts_.set(table_.first + i, 0);
+            for (std::uint64_t i = 0; i < table_.count; ++i)
+                counts_.set(table_.first + i, 0);
             table_ = take(clusters);
         }
     }
@@ -100,7 +101,8 @@ Result<void> write_structures(Storage& storage, const Geometry& geometry, const 
 
 }  // namespace
 
-Result<void> rebuild_refcounts(Qcow2& image, ClusterCounts& counts, const std::vector<std::uint64_t>& old_table) {
+Result<void> rebuild_refcounts(Qcow2& image, ClusterCounts& counts,
+                               const std::vector<std::uint64_t>& old_table) {
     const Geometry& geometry = image.geometry();
     // blocks that could not be counted because their entry is damaged may still be in use until the switch
     for (const std::uint64_t entry : old_table) {

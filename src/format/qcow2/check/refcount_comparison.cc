@@ -1,5 +1,5 @@
-// Refcount blocks are read in batches and compared a run at a time; only differences are looked at one by one.
-// SPDX-License-Identifier: Apache-2.0
+// Refcount blocks are read in batches and compared a run at a time; only differences are looked at one by
+// one. SPDX-License-Identifier: Apache-2.0
 #include "format/qcow2/check/refcount_comparison.hpp"
 
 #include <algorithm>
@@ -44,25 +44,27 @@ Result<void> RefcountComparison::compare(const Pass& pass, Findings& findings) {
     };
     found_uncounted_ = found_difference_ = false;
     highest_ = 0;
-    return read_ahead(image_.storage(), {divide_up(clusters, entries), geometry_.cluster_bytes(), table_at},
-                      [&](std::uint64_t i, std::span<std::byte> bytes) -> Result<void> {
-        Block block{i, i * entries, std::min(entries, clusters - i * entries), bytes, false};
-        if (i < table_.size() && !is_readable(i)) {
-            report_unreadable(block, pass, findings);
+    return read_ahead(
+        image_.storage(), {divide_up(clusters, entries), geometry_.cluster_bytes(), table_at},
+        [&](std::uint64_t i, std::span<std::byte> bytes) -> Result<void> {
+            Block block{i, i * entries, std::min(entries, clusters - i * entries), bytes, false};
+            if (i < table_.size() && !is_readable(i)) {
+                report_unreadable(block, pass, findings);
+                return {};
+            }
+            note_highest(block);
+            const std::uint64_t end = block.first + block.count;
+            for (std::uint64_t cluster = block.first; cluster < end;) {
+                const std::uint64_t equal = equal_prefix(block, cluster);
+                cluster += equal;
+                // after a difference, look at a short run before the next attempt to skip
+                const std::uint64_t stop = std::min(end, cluster + 64);
+                for (; equal == 0 && cluster < stop; ++cluster)
+                    compare_cluster(block, cluster, pass, findings);
+            }
+            if (block.is_changed) TRY(image_.storage().write(*table_at(i), block.bytes));
             return {};
-        }
-        note_highest(block);
-        const std::uint64_t end = block.first + block.count;
-        for (std::uint64_t cluster = block.first; cluster < end;) {
-            const std::uint64_t equal = equal_prefix(block, cluster);
-            cluster += equal;
-            // after a difference, look at a short run before the next attempt to skip
-            const std::uint64_t stop = std::min(end, cluster + 64);
-            for (; equal == 0 && cluster < stop; ++cluster) compare_cluster(block, cluster, pass, findings);
-        }
-        if (block.is_changed) TRY(image_.storage().write(*table_at(i), block.bytes));
-        return {};
-    });
+        });
 }
 
 std::uint64_t RefcountComparison::in_block(const Block& block, std::uint64_t cluster) const {
@@ -95,9 +97,10 @@ void RefcountComparison::note_highest(const Block& block) {
 void RefcountComparison::report_unreadable(const Block& block, const Pass& pass, Findings& findings) {
     if (pass.is_silent) return;
     if (!has_told_unreadable_) {
-        findings.say(fmt::format("qcow2: Image is corrupt: Refblock offset {:#x} unaligned (reftable index: {:#x}); "
-                                 "further non-fatal corruption events will be suppressed",
-                                 table_[block.index] & disk::refcount_offset_mask, block.index));
+        findings.say(
+            fmt::format("qcow2: Image is corrupt: Refblock offset {:#x} unaligned (reftable index: {:#x}); "
+                        "further non-fatal corruption events will be suppressed",
+                        table_[block.index] & disk::refcount_offset_mask, block.index));
         has_told_unreadable_ = true;
     }
     for (std::uint64_t cluster = block.first; cluster < block.first + block.count; ++cluster) {
@@ -105,7 +108,8 @@ void RefcountComparison::report_unreadable(const Block& block, const Pass& pass,
     }
 }
 
-void RefcountComparison::compare_cluster(Block& block, std::uint64_t cluster, const Pass& pass, Findings& findings) {
+void RefcountComparison::compare_cluster(Block& block, std::uint64_t cluster, const Pass& pass,
+                                         Findings& findings) {
     const std::uint64_t refcount = in_block(block, cluster);
     const std::uint64_t reference = counts_.get(cluster);
     if (refcount == reference) return;
@@ -114,7 +118,10 @@ void RefcountComparison::compare_cluster(Block& block, std::uint64_t cluster, co
     if (refcount == 0) found_uncounted_ = true;
     const bool mends = refcount != 0 && (is_leak ? pass.repair != Repair::none : pass.repair == Repair::all);
     findings.say(fmt::format("{} cluster {} refcount={} reference={}",
-                             mends ? "Repairing" : is_leak ? "Leaked" : "ERROR", cluster, refcount, reference));
+                             mends     ? "Repairing"
+                             : is_leak ? "Leaked"
+                                       : "ERROR",
+                             cluster, refcount, reference));
     CheckReport& report = findings.report;
     if (mends) {
         set_refcount(block.bytes, geometry_.refcount_order(), cluster - block.first, reference);

@@ -41,8 +41,9 @@ Result<void> References::count() {
     TRY(count_bitmaps());
     count_refcount_blocks();
     for (TableUse& use : tables_.tables()) {
-        use.alone = geometry_.is_cluster_aligned(use.at.bytes) &&
-                    counts_.get(geometry_.cluster_at(use.at)) == std::min(use.references, geometry_.refcount_max());
+        use.alone =
+            geometry_.is_cluster_aligned(use.at.bytes) &&
+            counts_.get(geometry_.cluster_at(use.at)) == std::min(use.references, geometry_.refcount_max());
     }
     if (is_budget_spent_) findings_.check_error("ERROR: tables overlap too often; some were not followed");
     return {};
@@ -69,14 +70,15 @@ Result<void> References::list_l1_tables() {
         L1Table table{snapshot.l1_table, snapshot.l1_entries, false, {}, false};
         const std::string who = printable(snapshot.info.id) + " (" + printable(snapshot.info.name) + ")";
         if (!geometry_.is_cluster_aligned(table.at.bytes)) {
-            table.corruptions.push_back(fmt::format(
-                "ERROR snapshot {} l1_offset={:#x}: L1 table is not cluster aligned; snapshot table entry corrupted",
-                who, table.at.bytes));
+            table.corruptions.push_back(
+                fmt::format("ERROR snapshot {} l1_offset={:#x}: L1 table is not cluster aligned; snapshot "
+                            "table entry corrupted",
+                            who, table.at.bytes));
             table.entries = 0;
         } else if (table.entries > l1_table_bytes_max / table_entry_bytes) {
-            table.corruptions.push_back(
-                fmt::format("ERROR snapshot {} l1_size={:#x}: L1 table is too large; snapshot table entry corrupted",
-                            who, table.entries));
+            table.corruptions.push_back(fmt::format(
+                "ERROR snapshot {} l1_size={:#x}: L1 table is too large; snapshot table entry corrupted", who,
+                table.entries));
             table.entries = 0;
         }
         l1_tables_.push_back(std::move(table));
@@ -88,8 +90,9 @@ Result<void> References::list_l1_tables() {
 template <class Visit>
 Result<void> References::visit_l1(const L1Table& table, Visit visit) {
     constexpr std::uint64_t batch_entries = MiB / table_entry_bytes;
-    const std::uint64_t in_file =
-        table.at.bytes < regions_.file_bytes() ? divide_up(regions_.file_bytes() - table.at.bytes, table_entry_bytes) : 0;
+    const std::uint64_t in_file = table.at.bytes < regions_.file_bytes()
+                                      ? divide_up(regions_.file_bytes() - table.at.bytes, table_entry_bytes)
+                                      : 0;
     const std::uint64_t entries = std::min(table.entries, in_file);
     Bytes raw(std::min(entries, batch_entries) * table_entry_bytes);
     for (std::uint64_t first = 0; first < entries; first += batch_entries) {
@@ -140,17 +143,18 @@ Result<void> References::scan_l2_tables() {
     };
     return read_ahead(image_.storage(), {tables.size(), bytes, table_at},
                       [&](std::uint64_t i, std::span<const std::byte> table) -> Result<void> {
-        TableUse& use = tables[i];
-        if (!regions_.is_outside(use.at, bytes)) {
-            regions_.count(use.at, bytes, use.references, [&](std::string line, std::uint64_t excess) {
-                scan_.add_line_once(use.at, std::move(line), excess);
-            });
-        }
-        if (!table.empty() && spend(bytes)) scan_.scan(table, use);
-        if (i % 64 == 0) progress_.update(i, tables.size());
-        if (progress_.cancelled()) return fail(ErrorKind::cancelled, "check was stopped");
-        return {};
-    });
+                          TableUse& use = tables[i];
+                          if (!regions_.is_outside(use.at, bytes)) {
+                              regions_.count(use.at, bytes, use.references,
+                                             [&](std::string line, std::uint64_t excess) {
+                                                 scan_.add_line_once(use.at, std::move(line), excess);
+                                             });
+                          }
+                          if (!table.empty() && spend(bytes)) scan_.scan(table, use);
+                          if (i % 64 == 0) progress_.update(i, tables.size());
+                          if (progress_.cancelled()) return fail(ErrorKind::cancelled, "check was stopped");
+                          return {};
+                      });
 }
 
 // A table that shares its clusters with something else is not written to: the entry may be that other thing.
@@ -164,8 +168,10 @@ Result<void> References::mend_entries() {
         const TableUse* use = tables_.find(mend.table);
         if (!geometry_.is_cluster_aligned(mend.table.bytes) ||
             counts_.get(geometry_.cluster_at(mend.table)) != use->references) {
-            findings_.check_error(fmt::format("ERROR: L2 table at {:#x} overlaps other structures; its entry at {:#x} "
-                                              "cannot be repaired", mend.table.bytes, mend.entry.bytes));
+            findings_.check_error(
+                fmt::format("ERROR: L2 table at {:#x} overlaps other structures; its entry at {:#x} "
+                            "cannot be repaired",
+                            mend.table.bytes, mend.entry.bytes));
             continue;
         }
         TRY(image_.storage().write(mend.entry, zero));
@@ -178,9 +184,11 @@ Result<void> References::mend_entries() {
 Result<void> References::report_tables() {
     for (const L1Table& table : l1_tables_) {
         if (!table.active && header_.has_data_file() && &table == &l1_tables_[1]) {
-            findings_.corruption(fmt::format("ERROR {} snapshots in image with data file", l1_tables_.size() - 1));
+            findings_.corruption(
+                fmt::format("ERROR {} snapshots in image with data file", l1_tables_.size() - 1));
         }
-        for (const std::string& line : table.corruptions) findings_.corruption(line);
+        for (const std::string& line : table.corruptions)
+            findings_.corruption(line);
         if ((!table.is_remarkable && scan_.findings().empty()) || is_budget_spent_) continue;
         TRY(visit_l1(table, [&](std::uint64_t entry) {
             const HostOffset at(entry & disk::offset_mask);
@@ -191,13 +199,14 @@ Result<void> References::report_tables() {
                 findings_.corruption(regions_.outside_text(at, geometry_.cluster_bytes()));
             }
             if (!geometry_.is_cluster_aligned(at.bytes)) {
-                findings_.corruption(fmt::format("ERROR l2_offset={:x}: Table is not cluster aligned; L1 entry corrupted",
-                                                 at.bytes));
+                findings_.corruption(fmt::format(
+                    "ERROR l2_offset={:x}: Table is not cluster aligned; L1 entry corrupted", at.bytes));
             }
             report_l2_table(at);
         }));
     }
-    for (const auto& [at, findings] : scan_.findings()) findings_.report.corruptions += findings.corruptions_once;
+    for (const auto& [at, findings] : scan_.findings())
+        findings_.report.corruptions += findings.corruptions_once;
     return {};
 }
 
@@ -209,13 +218,16 @@ void References::report_l2_table(HostOffset at) {
     const auto say = [&](const std::string& line) {
         if (reports_left_ == 0) return;
         --reports_left_;
-        findings_.say(reports_left_ == 0 ? "ERROR: too many findings in L2 tables; the others are only counted" : line);
+        findings_.say(
+            reports_left_ == 0 ? "ERROR: too many findings in L2 tables; the others are only counted" : line);
     };
     TableUse* use = tables_.find(at);
     if (!std::exchange(use->is_reported, true)) {
-        for (const std::string& line : table.lines_once) say(line);
+        for (const std::string& line : table.lines_once)
+            say(line);
     }
-    for (const std::string& line : table.lines) say(line);
+    for (const std::string& line : table.lines)
+        say(line);
 }
 
 Result<void> References::count_snapshot_table() {
@@ -269,10 +281,11 @@ void References::count_refcount_blocks() {
         if ((refcount_table_[i] & ~disk::refcount_offset_mask) != 0) {
             refuse(fmt::format("ERROR refcount table entry {} has reserved bits set", i));
         } else if (!geometry_.is_cluster_aligned(at.bytes)) {
-            refuse(fmt::format("ERROR refcount block {} is not cluster aligned; refcount table entry corrupted", i));
+            refuse(fmt::format(
+                "ERROR refcount block {} is not cluster aligned; refcount table entry corrupted", i));
         } else if (cluster >= counts_.clusters()) {
-            refuse(fmt::format("{} refcount block {} is outside image", repair_ == Repair::all ? "Repairing" : "ERROR",
-                               i));
+            refuse(fmt::format("{} refcount block {} is outside image",
+                               repair_ == Repair::all ? "Repairing" : "ERROR", i));
         } else if (at.bytes != 0) {
             count_region(at, geometry_.cluster_bytes());
             if (counts_.get(cluster) != 1) {

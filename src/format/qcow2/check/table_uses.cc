@@ -8,7 +8,9 @@ namespace qimg::qcow2 {
 
 namespace {
 
-bool is_before(const TableUse& a, const TableUse& b) { return a.at < b.at; }
+bool is_before(const TableUse& a, const TableUse& b) {
+    return a.at < b.at;
+}
 
 // Joins neighbours in a sorted list.
 void join(std::vector<TableUse>& uses) {
