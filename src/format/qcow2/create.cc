@@ -75,6 +75,17 @@ Header new_header(const Qcow2Layout& layout, std::uint64_t size) {
     return header;
 }
 
+// What new clusters read as before anybody writes to them. They may have been in use before, for other data. An
+// external data file is left as it is: it may have been there first.
+Result<void> fill_space(Qcow2& image, HostRange space, Preallocation preallocation) {
+    Storage& storage = image.data_storage();
+    if (preallocation == Preallocation::full) return write_plain_zeroes(storage, space);
+    if (!image.header().has_data_file()) TRY(storage.write_zeroes(space));
+    if (preallocation == Preallocation::falloc) return storage.allocate(space);
+    const std::uint64_t end = TRY(storage.size());
+    return space.end().bytes > end ? storage.resize(space.end().bytes) : Result<void>();
+}
+
 }  // namespace
 
 Result<void> check_layout(const Qcow2Layout& layout, std::uint64_t size, Preallocation preallocation) {
@@ -138,14 +149,9 @@ Result<void> preallocate(Qcow2& image, GuestRange range, Preallocation prealloca
             continue;
         }
         const Reservation reservation = TRY(image.reserve(mapping.range));
-        TRY(image.publish(reservation));
-        const HostRange space(reservation.host, reservation.cover.length);
-        if (preallocation == Preallocation::falloc) TRY(image.data_storage().allocate(space));
-        if (preallocation == Preallocation::full) TRY(write_plain_zeroes(image.data_storage(), space));
-        if (preallocation == Preallocation::metadata) {
-            const std::uint64_t end = TRY(image.data_storage().size());
-            if (space.end().bytes > end) TRY(image.data_storage().resize(space.end().bytes));
-        }
+        TRY(fill_space(image, HostRange(reservation.host, reservation.cover.length), preallocation));
+        // a subcluster can stay what it is although its cluster has a place: whatever the backing file says
+        TRY(image.geometry().extended_l2() ? image.publish_place(reservation) : image.publish(reservation));
         at = reservation.cover.end();
         progress.update(std::min(at.bytes, range.end().bytes) - range.start.bytes, range.length);
     }

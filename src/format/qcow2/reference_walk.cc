@@ -59,16 +59,16 @@ Result<HostOffset> checked_l2_offset(const Qcow2& image, std::uint64_t l1_entry)
 }
 
 // The entry with the copied flag that it should have.
-Result<std::uint64_t> with_copied_flag(Qcow2& image, std::uint64_t word, HostOffset host, CopiedFlags flags) {
+Result<std::uint64_t> with_copied_flag(Qcow2& image, std::uint64_t word, HostOffset host, CopiedRule flags) {
     word &= ~disk::flag_copied;
-    if (flags == CopiedFlags::clear) return word;
+    if (flags == CopiedRule::clear) return word;
     if (image.header().has_data_file()) return word | disk::flag_copied;
     const std::uint64_t refcount = TRY(image.refcounts().get(image.geometry().cluster_at(host)));
     return refcount == 1 ? word | disk::flag_copied : word;
 }
 
 // `at` may be shared with a snapshot: the flag means nothing there, so changing it in place does no harm.
-Result<void> update_table(Qcow2& image, HostOffset at, CopiedFlags flags) {
+Result<void> update_table(Qcow2& image, HostOffset at, CopiedRule flags) {
     const auto table = TRY(image.l2_cache().read_for_writing(at));
     for (std::uint64_t i = 0; i < image.geometry().l2_entries(); ++i) {
         L2Entry entry = table->get(i);
@@ -99,7 +99,7 @@ Result<void> change_references(Qcow2& image, std::span<const std::uint64_t> l1, 
     return tables.finish();
 }
 
-Result<void> update_copied_flags(Qcow2& image, CopiedFlags flags) {
+Result<void> update_copied_flags(Qcow2& image, CopiedRule flags) {
     const auto l1 = TRY(image.l1());
     for (std::uint64_t i = 0; i < l1.size(); ++i) {
         const HostOffset at = TRY(checked_l2_offset(image, l1[i]));

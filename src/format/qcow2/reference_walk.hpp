@@ -16,12 +16,12 @@ enum class ReferenceChange { add, release };
 // cluster in them.
 Result<void> change_references(Qcow2& image, std::span<const std::uint64_t> l1, ReferenceChange change);
 
-enum class CopiedFlags {
+enum class CopiedRule {
     clear,           // everything is about to be shared
     from_refcounts,  // set exactly where the refcount is 1
 };
 
 // Sets the copied flags of the active L1 and L2 tables. qcow2 "L1 table entry", bit 63.
-Result<void> update_copied_flags(Qcow2& image, CopiedFlags flags);
+Result<void> update_copied_flags(Qcow2& image, CopiedRule flags);
 
 }  // namespace qimg::qcow2

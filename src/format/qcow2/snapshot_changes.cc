@@ -103,7 +103,7 @@ Result<void> create_snapshot(Qcow2& image, const std::string& name, SnapshotTime
     snapshots.push_back(std::move(taken));
 
     TRY(change_references(image, l1, ReferenceChange::add));
-    TRY(update_copied_flags(image, CopiedFlags::clear));
+    TRY(update_copied_flags(image, CopiedRule::clear));
     TRY(replace_table(image, snapshots));
     TRY(image.flush());
     TRY(image.commit_header());
@@ -136,7 +136,7 @@ Result<void> apply_snapshot(Qcow2& image, const std::string& name_or_id) {
         entry &= ~disk::flag_copied;
     image.replace_l1(place, std::move(entries));
     image.header().size = snapshot.info.disk_bytes;
-    TRY(update_copied_flags(image, CopiedFlags::clear));
+    TRY(update_copied_flags(image, CopiedRule::clear));
     TRY(image.flush());
     TRY(image.commit_header());
 
@@ -169,7 +169,7 @@ Result<void> delete_snapshot(Qcow2& image, const std::string& name_or_id) {
                                     std::max<std::uint64_t>(gone.l1_entries, 1) * table_entry_bytes));
     image.release_later(old_table);
     TRY(image.flush());
-    TRY(update_copied_flags(image, CopiedFlags::from_refcounts));
+    TRY(update_copied_flags(image, CopiedRule::from_refcounts));
     return image.flush();
 }
 

@@ -147,6 +147,19 @@ Result<void> Qcow2::publish(const Reservation& reservation) {
     return {};
 }
 
+Result<void> Qcow2::publish_place(const Reservation& reservation) {
+    if (!reservation.fresh) return {};
+    const WritableTable place = TRY(writable_table(reservation.cover.start));
+    GuestOffset cluster(round_down(reservation.cover.start.bytes, cluster_bytes()));
+    HostOffset host = reservation.host - (reservation.cover.start - cluster);
+    for (; cluster < reservation.cover.end(); cluster += cluster_bytes(), host += cluster_bytes()) {
+        const std::uint64_t index = geometry().l2_index(cluster);
+        const L2Entry old = place.table->get(index);
+        l2_cache_.set_entry(place.at, place.table, index, L2Entry{host.bytes | disk::flag_copied, old.bitmap});
+    }
+    return {};
+}
+
 void Qcow2::cancel(const Reservation& reservation) {
     if (!reservation.fresh || header_.has_data_file()) return;
     const std::uint64_t first = geometry().cluster_at(reservation.host);
