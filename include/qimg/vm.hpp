@@ -103,8 +103,8 @@ class Observer {
 struct UpOptions {
     std::string name;
     Place place;
-    std::optional<NewSandbox> create;  // absent: start a stopped sandbox again
-    WaitOptions wait;
+    std::optional<NewSandbox> create = {};  // absent: start a stopped sandbox again
+    WaitOptions wait = {};
 };
 
 struct UpReport {
@@ -160,7 +160,7 @@ struct ResetOptions {
     std::string name;
     Place place;
     bool start = true;
-    WaitOptions wait;
+    WaitOptions wait = {};
 };
 // Puts a fresh overlay in the place of the old one in a single step, with the same seed.
 Result<UpReport> reset(const ResetOptions& options, Observer& observer);

@@ -172,6 +172,7 @@ Result<Running> start_guest(Session& session, Accel accel) {
     session.observer.warning(
         fmt::format("{}; starting it with software emulation instead of KVM", domain.error().message));
     Domain emulated = TRY(start_domain(session, false));
+    remember_kvm(false);  // nothing but KVM kept the domain from starting
     return Running{std::move(emulated), false, false};
 }
 

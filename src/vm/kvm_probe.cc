@@ -9,7 +9,6 @@
 #include <sys/wait.h>
 
 #include <cerrno>
-#include <cstddef>
 #include <cstdint>
 #include <cstring>
 #include <span>
@@ -85,16 +84,24 @@ bool set_long_mode(int vcpu) {
     return ::ioctl(vcpu, KVM_SET_REGS, &general) == 0;
 }
 
+// struct kvm_cpuid2 with room behind it. In C++ the kernel's own declaration has another size, because the
+// empty struct in its flexible array takes a byte there, and with the size the ioctl's number changes.
+struct CpuidTable {
+    std::uint32_t entries = 256;
+    std::uint32_t padding = 0;
+    struct kvm_cpuid_entry2 entry[256] = {};
+};
+struct CpuidHead {
+    std::uint32_t entries;
+    std::uint32_t padding;
+};
+constexpr unsigned long get_supported_cpuid = _IOWR(KVMIO, 0x05, CpuidHead);
+constexpr unsigned long set_cpuid = _IOW(KVMIO, 0x90, CpuidHead);
+
 // The processor answers CPUID as the host's does.
 bool copy_cpuid(int kvm, int vcpu) {
-    constexpr std::uint32_t entries = 256;
-    // the head with its flexible array, in a buffer that has room for the array
-    alignas(struct kvm_cpuid2)
-        std::byte buffer[sizeof(struct kvm_cpuid2) + entries * sizeof(struct kvm_cpuid_entry2)];
-    std::memset(buffer, 0, sizeof buffer);
-    auto* const table = static_cast<struct kvm_cpuid2*>(static_cast<void*>(buffer));
-    table->nent = entries;
-    return ::ioctl(kvm, KVM_GET_SUPPORTED_CPUID, table) == 0 && ::ioctl(vcpu, KVM_SET_CPUID2, table) == 0;
+    CpuidTable table;
+    return ::ioctl(kvm, get_supported_cpuid, &table) == 0 && ::ioctl(vcpu, set_cpuid, &table) == 0;
 }
 
 bool run_rounds(int vcpu, const struct kvm_run& run) {

@@ -65,7 +65,9 @@ struct Bench {
     }
     Result<UpReport> make(const std::string& name) { return up(options(name), observer); }
     std::string state(const std::string& name) {
-        for (const Listed& entry : list(place, observer).value()) {
+        const auto entries = list(place, observer);
+        REQUIRE(entries);
+        for (const Listed& entry : *entries) {
             if (entry.name == name) return entry.state;
         }
         return "not listed";
