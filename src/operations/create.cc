@@ -4,6 +4,7 @@
 
 #include <unistd.h>
 
+#include <cerrno>
 #include <filesystem>
 
 #include "base/text.hpp"
@@ -21,7 +22,8 @@ std::string name_of_base(const std::string& base, const std::string& overlay) {
     std::error_code failed;
     const auto base_path = std::filesystem::canonical(base, failed);
     if (failed) return base;
-    const auto folder = std::filesystem::canonical(std::filesystem::absolute(overlay, failed).parent_path(), failed);
+    const auto folder =
+        std::filesystem::canonical(std::filesystem::absolute(overlay, failed).parent_path(), failed);
     if (failed) return base_path.string();
     const auto relative = base_path.lexically_relative(folder);
     return relative.empty() || *relative.begin() == ".." ? base_path.string() : relative.string();
@@ -42,14 +44,20 @@ Result<CreateReport> create(const CreateOptions& options, Opener& opener, Progre
     std::optional<std::uint64_t> size = options.size;
     const bool has_backing = options.qcow2.backing_file.has_value();
     if (has_backing && options.format != "qcow2") {
-        return failf(ErrorKind::invalid_argument, "Backing file not supported for file format '{}'", options.format);
+        return failf(ErrorKind::invalid_argument, "Backing file not supported for file format '{}'",
+                     options.format);
     }
     if (has_backing && (options.check_backing || !size)) {
         const std::uint64_t below = TRY(backing_size(options, opener));
         if (!size) size = below;
     }
     if (!size) return fail(ErrorKind::invalid_argument, "Image creation needs a size parameter");
-    if (*size > 1ull << 62) return fail(ErrorKind::invalid_argument, "Image size must be less than 8 EiB!");
+    if (*size > 1ull << 62) {
+        return fail(
+            ErrorKind::no_space,
+            fmt::format("The image size is too large for file format '{}'", printable(options.format)),
+            EFBIG);
+    }
     const std::uint64_t rounded = round_up(*size, sector_bytes);
     const NewImage made = TRY(begin_image(options, rounded, opener, progress));
     TRY(made.format->flush());
@@ -73,7 +81,8 @@ Result<SnapReport> snap(const SnapOptions& options, Opener& opener) {
     if (options.size) {
         made.size = options.size->apply(base->size());
         if (!made.size) {
-            return failf(ErrorKind::invalid_argument, "{}: the base has {} bytes; the overlay's size would be below 0 or too large",
+            return failf(ErrorKind::invalid_argument,
+                         "{}: the base has {} bytes; the overlay's size would be below 0 or too large",
                          printable(options.overlay), base->size());
         }
     }
