@@ -26,9 +26,6 @@ Result<ImageInfo> describe(const Image& image) {
     info.format = std::string(format.name());
     info.virtual_bytes = image.size();
     info.allocated_bytes = TRY(format.storage().allocated_bytes());
-    if (&format.data_storage() != &format.storage()) {
-        info.allocated_bytes += TRY(format.data_storage().allocated_bytes());
-    }
     info.backing_file = format.backing_file();
     info.backing_format = format.backing_format();
     if (info.backing_file) {

@@ -182,10 +182,12 @@ int create_image(const Request& request) {
     ProgressBar progress({.quiet = request.quiet});
     const auto report = create(*options, file_opener(), progress);
     if (!report) {
-        const bool is_too_large = report.error().system_errno == EFBIG;
-        if (!is_too_large) print_error(report.error(), context);
-        if (is_too_large)
-            print_errorf("{}: The image size is too large for file format '{}'", context, request.format);
+        if (report.error().system_errno == EFBIG) {
+            print_errorf("{}: The image size is too large for file format '{}'{}", context, request.format,
+                         request.format == "qcow2" ? " (try using a larger cluster size)" : "");
+        } else {
+            print_error(report.error(), context);
+        }
         return 1;
     }
     return 0;

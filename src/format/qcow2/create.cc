@@ -21,9 +21,9 @@ Result<void> check_version_2(const Qcow2Layout& layout) {
         return refuse(fmt::format(
             "{} only supported with compatibility level 1.1 and above (use version=v3 or greater)", what));
     };
+    if (layout.extended_l2) return needs_v3("Extended L2 entries are");
     if (layout.lazy_refcounts) return needs_v3("Lazy refcounts");
     if (layout.data_file) return needs_v3("External data files are");
-    if (layout.extended_l2) return needs_v3("Extended L2 entries are");
     if (layout.compression_type != "zlib") return needs_v3("Non-zlib compression type is");
     if (layout.refcount_bits != 16) {
         return refuse(

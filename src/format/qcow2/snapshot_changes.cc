@@ -96,6 +96,7 @@ Result<void> create_snapshot(Qcow2& image, const std::string& name, SnapshotTime
     taken.info.name = name;
     taken.info.date_seconds = time.seconds;
     taken.info.date_nanoseconds = time.nanoseconds;
+    taken.info.icount = 0;  // no instructions were counted; QEMU says it this way, too
     taken.info.disk_bytes = image.size();
     const auto l1 = TRY(image.l1());
     taken.l1_entries = static_cast<std::uint32_t>(l1.size());
