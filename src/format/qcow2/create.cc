@@ -75,8 +75,8 @@ Header new_header(const Qcow2Layout& layout, std::uint64_t size) {
     return header;
 }
 
-// What new clusters read as before anybody writes to them. They may have been in use before, for other data. An
-// external data file is left as it is: it may have been there first.
+// What new clusters read as before anybody writes to them. They may have been in use before, for other data.
+// An external data file is left as it is: it may have been there first.
 Result<void> fill_space(Qcow2& image, HostRange space, Preallocation preallocation) {
     Storage& storage = image.data_storage();
     if (preallocation == Preallocation::full) return write_plain_zeroes(storage, space);

@@ -85,7 +85,8 @@ class Qcow2 final : public Format {
     // The fixed header fields to the file, after everything that they point to is on stable storage. Until
     // then changes to header() stay in memory.
     Result<void> commit_header();
-    // Records where a fresh reservation's clusters are to be, with no subcluster in use. For extended L2 entries.
+    // Records where a fresh reservation's clusters are to be, with no subcluster in use. For extended L2
+    // entries.
     Result<void> publish_place(const Reservation& reservation);
     // The L2 table for `at`, made when there is none and copied when a snapshot shares it.
     Result<WritableTable> writable_table(GuestOffset at);

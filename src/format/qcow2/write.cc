@@ -155,7 +155,8 @@ Result<void> Qcow2::publish_place(const Reservation& reservation) {
     for (; cluster < reservation.cover.end(); cluster += cluster_bytes(), host += cluster_bytes()) {
         const std::uint64_t index = geometry().l2_index(cluster);
         const L2Entry old = place.table->get(index);
-        l2_cache_.set_entry(place.at, place.table, index, L2Entry{host.bytes | disk::flag_copied, old.bitmap});
+        l2_cache_.set_entry(place.at, place.table, index,
+                            L2Entry{host.bytes | disk::flag_copied, old.bitmap});
     }
     return {};
 }

@@ -30,6 +30,7 @@ SHAPES = [
     ('lazy refcounts', 'lazy_refcounts=on', 4 * MiB, None),
     ('data file', 'data_file=DATA', 4 * MiB, None),
     ('raw data file', 'data_file=DATA,data_file_raw=on', 4 * MiB, None),
+    ('extended L2, preallocated, backing', 'extended_l2=on,preallocation=metadata', 4 * MiB, 3 * MiB + 512),
     ('preallocated', 'preallocation=metadata', 4 * MiB, None),
 ]
 
@@ -56,6 +57,7 @@ class Run:
             create += ['-b', base, '-F', 'raw']
             self.model[:min(backing, self.size)] = content[:self.size]
         run(self.random.choice([QIMG, 'qemu-img']), *create, self.image, str(self.size))
+        self.verify('new')
 
     def some_range(self):
         start = self.random.randrange(self.size // 512) * 512
