@@ -98,9 +98,10 @@ void RefcountComparison::report_unreadable(const Block& block, const Pass& pass,
     if (pass.is_silent) return;
     if (!has_told_unreadable_) {
         findings.say(
-            fmt::format("qcow2: Image is corrupt: Refblock offset {:#x} unaligned (reftable index: {:#x}); "
+            fmt::format("qcow2: Image is corrupt: Refblock offset {:#x} unaligned (reftable index: {}); "
                         "further non-fatal corruption events will be suppressed",
-                        table_[block.index] & disk::refcount_offset_mask, block.index));
+                        table_[block.index] & disk::refcount_offset_mask,
+                        block.index == 0 ? "0" : fmt::format("{:#x}", block.index)));
         has_told_unreadable_ = true;
     }
     for (std::uint64_t cluster = block.first; cluster < block.first + block.count; ++cluster) {
