@@ -1,5 +1,6 @@
-// Refcount blocks are read in batches and compared a run at a time; only differences are looked at one by
-// one. SPDX-License-Identifier: Apache-2.0
+// Refcount blocks are read in batches and compared a run at a time; only differences are looked at
+// one by one.
+// SPDX-License-Identifier: Apache-2.0
 #include "format/qcow2/check/refcount_comparison.hpp"
 
 #include <algorithm>
