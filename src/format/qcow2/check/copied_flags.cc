@@ -41,6 +41,11 @@ Result<void> CopiedFlags::check(bool repair, Findings& findings) {
         if (corrected(l1[i], *refcount) != l1[i]) {
             findings.say(fmt::format("{} OFLAG_COPIED L2 cluster: l1_index={} l1_entry={:x} refcount={}",
                                      verb(repair), i, l1[i], *refcount));
+            if (repair && !is_l1_alone_) {
+                findings.check_error(
+                    "ERROR: Could not write L1 table; metadata overlap check failed: Input/output error");
+                return {};
+            }
             if (repair) {
                 const be64 entry = corrected(l1[i], *refcount);
                 TRY(image_.storage().write(header_.l1_table + i * table_entry_bytes,
@@ -80,7 +85,8 @@ Result<void> CopiedFlags::check_l2_table(HostOffset at, bool repair, Findings& f
         entry.word = corrected(entry.word, *refcount);
         table.set(i, entry);
     }
-    const bool is_fixed = wrong != 0 && repair && TRY(write_corrected(at, table.bytes(), findings));
+    bool is_fixed = false;
+    if (wrong != 0 && repair) is_fixed = TRY(write_corrected(at, table.bytes(), findings));
     (is_fixed ? findings.report.corruptions_fixed : findings.report.corruptions) += wrong;
     return {};
 }

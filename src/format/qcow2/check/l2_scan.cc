@@ -76,6 +76,9 @@ void L2Scan::scan(std::span<const std::byte> bytes, TableUse& use) {
         const L2Entry entry{load<be64>(bytes.subspan(at)), extended ? +load<be64>(bytes.subspan(at + 8)) : 0};
         if (is_remarkable(entry)) [[unlikely]] {
             flags = 0;
+            // what is before it is told before it
+            count_run(run, use);
+            run = {run.start + run.bytes, 0};
             if (judge(entry, at / step, use) == Verdict::skip) continue;
         }
         if (!has_host(entry)) continue;
@@ -135,7 +138,6 @@ L2Scan::Verdict L2Scan::judge(const L2Entry& entry, std::uint64_t index, const T
             use.at,
             fmt::format("ERROR offset={:x}: Allocated cluster has corrupted subcluster allocation bitmap",
                         entry.host().bytes));
-        return Verdict::skip;
     }
     if (!geometry_.is_cluster_aligned(entry.host().bytes)) return judge_unaligned(entry, index, use);
     return Verdict::counts;

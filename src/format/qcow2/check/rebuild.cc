@@ -107,7 +107,8 @@ Result<void> rebuild_refcounts(Qcow2& image, ClusterCounts& counts,
     // blocks that could not be counted because their entry is damaged may still be in use until the switch
     for (const std::uint64_t entry : old_table) {
         const std::uint64_t cluster = geometry.cluster_at(HostOffset(entry & disk::offset_mask));
-        for (const std::uint64_t touched : {cluster, cluster + 1}) {
+        const std::uint64_t end = cluster + (geometry.is_cluster_aligned(entry & disk::offset_mask) ? 1 : 2);
+        for (std::uint64_t touched = cluster; touched < end; ++touched) {
             if (touched < counts.clusters() && counts.get(touched) == 0) counts.set(touched, 1);
         }
     }

@@ -1,5 +1,6 @@
-// Refcount blocks are read in batches and compared a run at a time; only differences are looked at one by
-// one. SPDX-License-Identifier: Apache-2.0
+// Refcount blocks are read in batches and compared a run at a time; only differences are looked at
+// one by one.
+// SPDX-License-Identifier: Apache-2.0
 #include "format/qcow2/check/refcount_comparison.hpp"
 
 #include <algorithm>
@@ -98,9 +99,10 @@ void RefcountComparison::report_unreadable(const Block& block, const Pass& pass,
     if (pass.is_silent) return;
     if (!has_told_unreadable_) {
         findings.say(
-            fmt::format("qcow2: Image is corrupt: Refblock offset {:#x} unaligned (reftable index: {:#x}); "
+            fmt::format("qcow2: Image is corrupt: Refblock offset {:#x} unaligned (reftable index: {}); "
                         "further non-fatal corruption events will be suppressed",
-                        table_[block.index] & disk::refcount_offset_mask, block.index));
+                        table_[block.index] & disk::refcount_offset_mask,
+                        block.index == 0 ? "0" : fmt::format("{:#x}", block.index)));
         has_told_unreadable_ = true;
     }
     for (std::uint64_t cluster = block.first; cluster < block.first + block.count; ++cluster) {

@@ -45,6 +45,10 @@ Result<void> References::count() {
             geometry_.is_cluster_aligned(use.at.bytes) &&
             counts_.get(geometry_.cluster_at(use.at)) == std::min(use.references, geometry_.refcount_max());
     }
+    const std::uint64_t l1_first = geometry_.cluster_at(header_.l1_table);
+    const std::uint64_t l1_clusters = geometry_.clusters_for(header_.l1_entries * table_entry_bytes);
+    for (std::uint64_t i = 0; i < l1_clusters; ++i)
+        is_l1_alone_ = is_l1_alone_ && counts_.get(l1_first + i) == 1;
     if (is_budget_spent_) findings_.check_error("ERROR: tables overlap too often; some were not followed");
     return {};
 }

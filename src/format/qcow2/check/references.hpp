@@ -31,6 +31,8 @@ class References {
     const GuestStatistics& statistics() const { return scan_.statistics(); }
     // The refcount table as it is in the file, reserved bits included.
     const std::vector<std::uint64_t>& refcount_table() const { return refcount_table_; }
+    // Nothing else points to the clusters of the active L1 table.
+    bool is_l1_alone() const { return is_l1_alone_; }
     // The refcount structures cannot be used as they are.
     bool needs_rebuild() const { return needs_rebuild_; }
 
@@ -72,6 +74,7 @@ class References {
     std::vector<L1Table> l1_tables_;
     std::uint64_t snapshot_table_bytes_ = 0;
     std::vector<std::uint64_t> refcount_table_;
+    bool is_l1_alone_ = true;
     bool needs_rebuild_ = false;
     std::uint64_t budget_bytes_;  // of tables still to be read: tables that overlap would take forever
     bool is_budget_spent_ = false;
