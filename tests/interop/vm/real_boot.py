@@ -106,11 +106,11 @@ def lock_as_writer(image):
 
 
 def main():
-    cache = pathlib.Path(os.environ.get("GUEST_CACHE") or pathlib.Path.home() / ".cache" / "guest-images")
-    tool("build-tiny-guest", cache / "tiny")
-    subprocess.run(["cp", "--sparse=always", str(cache / "tiny" / "tiny.raw"), str(BASE)], check=True)
-    before = base_state()
     try:
+        cache = pathlib.Path(os.environ.get("GUEST_CACHE") or pathlib.Path.home() / ".cache" / "guest-images")
+        tool("build-tiny-guest", cache / "tiny")
+        subprocess.run(["cp", "--sparse=always", str(cache / "tiny" / "tiny.raw"), str(BASE)], check=True)
+        before = base_state()
         uri = tool("start-libvirtd", WORK / "lv")
         begun = time.monotonic()
         check_whole_life(uri)
