@@ -95,7 +95,7 @@ Result<std::unique_ptr<Qcow2>> Qcow2::open(std::unique_ptr<Storage> storage, con
         return fail(ErrorKind::read_only, "qcow2: Image is corrupt; cannot be opened read/write");
     }
     const std::optional<std::string> data_file_name = header.text_extension(disk::extension_data_file);
-    std::unique_ptr<Qcow2> image(new Qcow2(std::move(storage), std::move(header), options));
+    auto image = std::make_unique<Qcow2>(std::move(storage), std::move(header), options);
     if (image->header_.has_data_file()) {
         if (!data_file_name || !options.open_data_file) {
             return fail(ErrorKind::corrupt, "'data-file' is required for this image");

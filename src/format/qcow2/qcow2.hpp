@@ -42,6 +42,9 @@ class Qcow2 final : public Format {
     // read_only when a corrupt-marked image is to be written.
     static Result<std::unique_ptr<Qcow2>> open(std::unique_ptr<Storage> storage, const Qcow2Options& options);
 
+    // For open(): takes a header that read_header() has checked.
+    Qcow2(std::unique_ptr<Storage> storage, Header header, const Qcow2Options& options);
+
     std::string_view name() const override { return "qcow2"; }
     std::uint64_t size() const override { return header_.size; }
     const Storage& storage() const override { return *storage_; }
@@ -103,8 +106,6 @@ class Qcow2 final : public Format {
     Result<void> barrier();
 
   private:
-    Qcow2(std::unique_ptr<Storage> storage, Header header, const Qcow2Options& options);
-
     Result<void> check_l2_offset(std::uint64_t l1_index, std::uint64_t entry) const;
     Result<Mapping> map_table(const L2Table& table, GuestRange range, HostOffset table_at) const;
     Result<Reservation> reserve_in_place(const L2Table& table, GuestRange range) const;

@@ -15,10 +15,6 @@ namespace {
 
 constexpr std::uint64_t no_icount = ~0ull;
 
-std::uint64_t entry_bytes(std::uint64_t extra, std::uint64_t id, std::uint64_t name) {
-    return round_up(sizeof(disk::SnapshotEntry) + extra + id + name, 8);
-}
-
 std::uint64_t extra_bytes(const Snapshot& snapshot) {
     return sizeof(disk::SnapshotExtra) + snapshot.unknown_extra.size();
 }
@@ -39,6 +35,7 @@ class TableReader {
         return out;
     }
     void align() { at_ = start_ + round_up(at_ - start_, 8); }
+    HostOffset position() const { return at_; }
 
   private:
     const Storage& storage_;
@@ -63,6 +60,7 @@ void parse_extra(std::span<const std::byte> extra, const disk::SnapshotEntry& ra
 }
 
 Result<Snapshot> read_snapshot(TableReader& reader, const Header& header) {
+    const HostOffset start = reader.position();
     const Bytes head = TRY(reader.take(sizeof(disk::SnapshotEntry)));
     const auto raw = load<disk::SnapshotEntry>(head);
     if (raw.extra_data_size > snapshot_extra_bytes_max) {
@@ -75,6 +73,7 @@ Result<Snapshot> read_snapshot(TableReader& reader, const Header& header) {
     reader.align();
 
     Snapshot snapshot;
+    snapshot.entry_bytes = reader.position() - start;
     snapshot.l1_table = HostOffset(raw.l1_table_offset);
     snapshot.l1_entries = raw.l1_size;
     snapshot.info.id = std::string(text_of(id));
@@ -116,7 +115,7 @@ Result<std::vector<Snapshot>> read_snapshots(const Storage& storage, const Heade
 std::uint64_t snapshot_table_bytes(std::span<const Snapshot> snapshots) {
     std::uint64_t bytes = 0;
     for (const Snapshot& snapshot : snapshots) {
-        bytes += entry_bytes(extra_bytes(snapshot), snapshot.info.id.size(), snapshot.info.name.size());
+        bytes += snapshot.entry_bytes;
     }
     return bytes;
 }

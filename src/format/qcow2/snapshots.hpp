@@ -19,13 +19,14 @@ struct Snapshot {
     SnapshotInfo info;
     HostOffset l1_table;
     std::uint32_t l1_entries = 0;
+    std::uint64_t entry_bytes = 0;  // of its table entry as it was read
     Bytes unknown_extra;  // extra data behind the fields known here, kept on rewrite
 };
 
 // Reads and checks all entries. Errors: corrupt in QEMU's words. Bounded by snapshot_table_bytes_max.
 Result<std::vector<Snapshot>> read_snapshots(const Storage& storage, const Header& header);
 
-// The bytes of a table with these entries; also its length in the file.
+// The bytes of a table with these entries.
 Bytes serialize_snapshots(std::span<const Snapshot> snapshots);
 
 // The length of the table that the header points to, as read_snapshots saw it.

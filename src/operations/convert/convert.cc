@@ -61,8 +61,10 @@ std::uint64_t copied_bytes(const Work& work) {
 Result<std::vector<RunMaker>> make_members(const Source& source, const RunOptions& options,
                                            std::size_t count) {
     std::vector<RunMaker> members;
-    for (std::size_t i = 0; i < count; ++i)
-        members.push_back(TRY(RunMaker::make(source, options)));
+    for (std::size_t i = 0; i < count; ++i) {
+        RunMaker member = TRY(RunMaker::make(source, options));
+        members.push_back(std::move(member));
+    }
     return members;
 }
 

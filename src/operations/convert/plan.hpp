@@ -1,5 +1,6 @@
 // Plan: what has to be done to which part of the disk, window by window in guest order. Looks at extents
-// only; no guest data is read here. SPDX-License-Identifier: Apache-2.0
+// only; no guest data is read here.
+// SPDX-License-Identifier: Apache-2.0
 #pragma once
 
 #include <cstdint>
