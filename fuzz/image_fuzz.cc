@@ -13,7 +13,8 @@ using namespace qimg;
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
     auto storage = memory_storage();
     if (!storage->write(HostOffset(0), std::as_bytes(std::span(data, size)))) return 0;
-    auto format = qcow2::Qcow2::open(std::move(storage), {.open_data_file = {}, .writable = true, .ordered = true});
+    auto format =
+        qcow2::Qcow2::open(std::move(storage), {.open_data_file = {}, .writable = true, .ordered = true});
     if (!format || (*format)->size() == 0) return 0;
     qcow2::Qcow2& qcow2 = **format;
     ImageInfo info;

@@ -26,12 +26,15 @@ inline std::unique_ptr<Image> open_image(Storage& file, bool writable) {
     return std::make_unique<Image>("image", std::move(*format), nullptr);
 }
 
-inline qcow2::Qcow2& as_qcow2(Image& image) { return dynamic_cast<qcow2::Qcow2&>(image.format()); }
+inline qcow2::Qcow2& as_qcow2(Image& image) {
+    return dynamic_cast<qcow2::Qcow2&>(image.format());
+}
 
 inline Bytes pattern(std::size_t count, unsigned seed) {
     std::mt19937 random(seed);
     Bytes out(count);
-    for (std::byte& b : out) b = static_cast<std::byte>(random());
+    for (std::byte& b : out)
+        b = static_cast<std::byte>(random());
     return out;
 }
 
@@ -53,9 +56,12 @@ inline Content read_content(Storage& file) {
     Content content;
     const auto image = open_image(file, false);
     content.disk = read_disk(*image);
-    for (const auto& snapshot : qcow2::read_snapshots(file, as_qcow2(*image).header()).value()) {
+    const auto snapshots = qcow2::read_snapshots(file, as_qcow2(*image).header());
+    REQUIRE(snapshots);
+    for (const qcow2::Snapshot& snapshot : *snapshots) {
         const auto view = open_image(file, false);
-        const auto l1 = qcow2::read_l1_table(file, as_qcow2(*view).geometry(), snapshot.l1_table, snapshot.l1_entries);
+        const auto l1 =
+            qcow2::read_l1_table(file, as_qcow2(*view).geometry(), snapshot.l1_table, snapshot.l1_entries);
         as_qcow2(*view).replace_l1(snapshot.l1_table, l1.value());
         as_qcow2(*view).header().size = snapshot.info.disk_bytes;
         content.snapshots.push_back(read_disk(*view));
@@ -103,7 +109,9 @@ inline std::vector<Change> changes() {
         {"grow", false,
          [](Image& image) { return qcow2::grow(as_qcow2(image), 400 * KiB, [] { return Result<void>(); }); }},
         {"shrink", false,
-         [](Image& image) { return qcow2::shrink(as_qcow2(image), 50 * KiB, [] { return Result<void>(); }); }},
+         [](Image& image) {
+             return qcow2::shrink(as_qcow2(image), 50 * KiB, [] { return Result<void>(); });
+         }},
         {"snapshot", false, [](Image& image) { return qcow2::create_snapshot(as_qcow2(image), "new", {}); }},
         {"apply", false, [](Image& image) { return qcow2::apply_snapshot(as_qcow2(image), "first"); }},
         {"delete", false, [](Image& image) { return qcow2::delete_snapshot(as_qcow2(image), "first"); }},

@@ -62,7 +62,9 @@ class RecordingStorage final : public Storage {
     Result<void> allocate(HostRange range) override {
         return range.end().bytes > content_.size() ? resize(range.end().bytes) : Result<void>();
     }
-    Result<void> resize(std::uint64_t bytes) override { return change({LoggedCall::Kind::resize, {}, {}, bytes}); }
+    Result<void> resize(std::uint64_t bytes) override {
+        return change({LoggedCall::Kind::resize, {}, {}, bytes});
+    }
     Result<void> flush() override { return change({LoggedCall::Kind::flush, {}, {}, 0}); }
     Result<StorageExtent> extent(HostOffset at) const override {
         return StorageExtent{at.bytes < content_.size() ? content_.size() - at.bytes : 0, true};
@@ -92,10 +94,13 @@ class RecordingStorage final : public Storage {
 
 // What a file may hold after a crash behind `calls` calls: everything up to the last flush, and of the writes
 // since then any 512-byte sectors, in any combination.
-inline Bytes crashed(Bytes file, const std::vector<LoggedCall>& log, std::size_t calls, std::mt19937_64& random) {
+inline Bytes crashed(Bytes file, const std::vector<LoggedCall>& log, std::size_t calls,
+                     std::mt19937_64& random) {
     std::size_t flushed = calls;
-    while (flushed > 0 && log[flushed - 1].kind != LoggedCall::Kind::flush) --flushed;
-    for (std::size_t i = 0; i < flushed; ++i) apply_call(file, log[i]);
+    while (flushed > 0 && log[flushed - 1].kind != LoggedCall::Kind::flush)
+        --flushed;
+    for (std::size_t i = 0; i < flushed; ++i)
+        apply_call(file, log[i]);
     const std::uint64_t keep_in_16 = random() % 17;
     for (std::size_t i = flushed; i < calls; ++i) {
         const LoggedCall& call = log[i];
@@ -103,7 +108,8 @@ inline Bytes crashed(Bytes file, const std::vector<LoggedCall>& log, std::size_t
         if (call.kind != LoggedCall::Kind::write) continue;
         for (std::size_t at = 0; at < call.data.size();) {
             // up to the next sector of the file
-            const std::size_t step = std::min<std::size_t>(512 - (call.at.bytes + at) % 512, call.data.size() - at);
+            const std::size_t step =
+                std::min<std::size_t>(512 - (call.at.bytes + at) % 512, call.data.size() - at);
             if (random() % 16 < keep_in_16) {
                 const auto part = std::span(call.data).subspan(at, step);
                 apply_call(file, {LoggedCall::Kind::write, call.at + at, Bytes(part.begin(), part.end()), 0});

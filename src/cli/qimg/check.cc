@@ -19,7 +19,7 @@ namespace qimg::cli {
 
 namespace {
 
-enum Key : int { output = long_only(0), object, image_opts };
+enum Key : int { output = long_only(0) };
 enum Status : int { whole = 0, not_completed = 1, has_corruptions = 2, has_leaks = 3, no_checks = 63 };
 
 constexpr OptionSpec option_specs[] = {
@@ -53,41 +53,33 @@ struct Line {
 
 constexpr std::string_view caches[] = {"none", "off", "writeback", "writethrough", "directsync", "unsafe"};
 
-// Takes in one option; false, with the error printed, when its value is wrong.
-bool take_option(Line& line, int key, std::string_view value) {
+// Takes one option; the exit status when that ends the command.
+std::optional<int> take_option(Line& line, int key, const Arguments& arguments) {
+    const std::string_view value = arguments.value() != nullptr ? arguments.value() : "";
     switch (key) {
-        case 'f':
-            line.source.format = value;
-            return true;
         case 'r':
             if (value != "leaks" && value != "all") {
                 usage_error(
                     fmt::format("Unknown option value for -r (expecting 'leaks' or 'all'): {}", value));
-                return false;
+                return not_completed;
             }
             line.repair = value == "leaks" ? Repair::leaks : Repair::all;
-            return true;
+            return std::nullopt;
         case 'T':
-            if (std::ranges::find(caches, value) != std::end(caches)) return true;
+            if (std::ranges::find(caches, value) != std::end(caches)) return std::nullopt;
             print_errorf("Invalid source cache option: {}", value);
-            return false;
+            return not_completed;
         case 'q':
             line.progress.quiet = true;
-            return true;
+            return std::nullopt;
         case 'p':
             line.progress.asked = true;
-            return true;
-        case 'U':
-            line.source.force_share = true;
-            return true;
+            return std::nullopt;
         case output:
             line.output_name = value;
-            return true;
-        case object:
-            return accept_object(value);
+            return std::nullopt;
         default:
-            line.source.image_opts = true;
-            return true;
+            return take_source_option(line.source, key, arguments);
     }
 }
 
@@ -169,9 +161,7 @@ int check_command(int argc, char** argv) {
     Line line;
     Arguments arguments(argc, argv, option_specs, help);
     for (int key; (key = arguments.next()) != Arguments::end;) {
-        if (key == Arguments::stop) return arguments.status();
-        const char* value = arguments.value();
-        if (!take_option(line, key, value != nullptr ? value : "")) return not_completed;
+        if (const auto status = take_option(line, key, arguments)) return *status;
     }
     const auto operands = arguments.operands();
     if (operands.size() != 1) return usage_error("Expecting one image file name");

@@ -22,15 +22,7 @@ namespace qimg::cli {
 
 namespace {
 
-enum Key : int {
-    target_is_zero = long_only(0),
-    target_image_opts,
-    image_opts,
-    object,
-    level,
-    bitmaps,
-    salvage
-};
+enum Key : int { target_is_zero = long_only(0), target_image_opts, level, bitmaps, salvage };
 
 constexpr OptionSpec option_specs[] = {
     {'f', "source-format", true},
@@ -190,15 +182,12 @@ std::optional<int> take_other(Request& request, int key, const Arguments& argume
             if (!is_cache_mode(arguments.value()))
                 return refuse("Invalid source cache option: {}", arguments.value());
             break;
-        case object:
-            if (!accept_object(arguments.value())) return 1;
-            break;
         case bitmaps:
             return refuse("--bitmaps: copying bitmaps is not supported; without it, only the disk is copied");
         case salvage:
             return refuse("--salvage: copying what is left of a damaged image is not supported");
         default:
-            return arguments.status();
+            return take_source_option(request.source, key, arguments);
     }
     return std::nullopt;
 }
@@ -238,9 +227,6 @@ std::optional<int> take_writing_option(Request& request, int key, const Argument
 // Takes one option; the exit status when that ends the command.
 std::optional<int> take_option(Request& request, int key, const Arguments& arguments) {
     switch (key) {
-        case 'f':
-            request.source.format = arguments.value();
-            break;
         case 'O':
             request.format = arguments.value();
             break;
@@ -257,12 +243,6 @@ std::optional<int> take_option(Request& request, int key, const Arguments& argum
             break;
         case 'l':
             return take_snapshot(request, arguments.value());
-        case 'U':
-            request.source.force_share = true;
-            break;
-        case image_opts:
-            request.source.image_opts = true;
-            break;
         case 'p':
             request.show_progress = true;
             break;

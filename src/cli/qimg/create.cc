@@ -20,8 +20,6 @@ namespace qimg::cli {
 
 namespace {
 
-constexpr int object = long_only(0);
-
 constexpr OptionSpec option_specs[] = {
     {'f', "format", true},         {'o', "options", true},         {'b', "backing", true},
     {'F', "backing-format", true}, {'u', "backing-unsafe", false}, {'q', "quiet", false},

@@ -18,7 +18,7 @@ namespace qimg::cli {
 
 namespace {
 
-enum Key : int { output = long_only(0), backing_chain, object, image_opts };
+enum Key : int { output = long_only(0), backing_chain };
 
 constexpr OptionSpec option_specs[] = {
     {'f', "format", true},    {'U', "force-share"},
@@ -53,26 +53,14 @@ int info_command(int argc, char** argv) {
     Arguments arguments(argc, argv, option_specs, help);
     for (int key; (key = arguments.next()) != Arguments::end;) {
         switch (key) {
-            case 'f':
-                source.format = arguments.value();
-                break;
-            case 'U':
-                source.force_share = true;
-                break;
             case output:
                 output_name = arguments.value();
                 break;
             case backing_chain:
                 options.backing_chain = true;
                 break;
-            case object:
-                if (!accept_object(arguments.value())) return 1;
-                break;
-            case image_opts:
-                source.image_opts = true;
-                break;
             default:
-                return arguments.status();
+                if (const auto status = take_source_option(source, key, arguments)) return *status;
         }
     }
     const auto operands = arguments.operands();

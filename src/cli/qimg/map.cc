@@ -18,7 +18,7 @@ namespace qimg::cli {
 
 namespace {
 
-enum Key : int { output = long_only(0), object, image_opts };
+enum Key : int { output = long_only(0) };
 
 constexpr OptionSpec option_specs[] = {
     {'f', "format", true},    {'s', "start-offset", true}, {'l', "max-length", true},  {'U', "force-share"},
@@ -99,12 +99,6 @@ struct Request {
 // Takes one option; the exit status when that ends the command.
 std::optional<int> take_option(Request& request, int key, const Arguments& arguments) {
     switch (key) {
-        case 'f':
-            request.source.format = arguments.value();
-            break;
-        case 'U':
-            request.source.force_share = true;
-            break;
         case 's':
             request.start = parse_size_argument("start offset", arguments.value());
             if (!request.start) return 1;
@@ -116,14 +110,8 @@ std::optional<int> take_option(Request& request, int key, const Arguments& argum
         case output:
             request.output_name = arguments.value();
             break;
-        case object:
-            if (!accept_object(arguments.value())) return 1;
-            break;
-        case image_opts:
-            request.source.image_opts = true;
-            break;
         default:
-            return arguments.status();
+            return take_source_option(request.source, key, arguments);
     }
     return std::nullopt;
 }

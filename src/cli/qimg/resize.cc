@@ -18,7 +18,7 @@ namespace qimg::cli {
 
 namespace {
 
-enum Key : int { preallocation = long_only(0), shrink, object, image_opts };
+enum Key : int { preallocation = long_only(0), shrink };
 
 constexpr OptionSpec option_specs[] = {
     {'f', "format", true}, {'q', "quiet"},           {preallocation, "preallocation", true},
@@ -46,9 +46,6 @@ struct Request {
 // Takes one option; the exit status when that ends the command.
 std::optional<int> take_option(Request& request, int key, const Arguments& arguments) {
     switch (key) {
-        case 'f':
-            request.source.format = arguments.value();
-            break;
         case 'q':
             request.quiet = true;
             break;
@@ -64,14 +61,8 @@ std::optional<int> take_option(Request& request, int key, const Arguments& argum
         case shrink:
             request.shrink = true;
             break;
-        case object:
-            if (!accept_object(arguments.value())) return 1;
-            break;
-        case image_opts:
-            request.source.image_opts = true;
-            break;
         default:
-            return arguments.status();
+            return take_source_option(request.source, key, arguments);
     }
     return std::nullopt;
 }

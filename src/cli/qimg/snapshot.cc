@@ -17,8 +17,6 @@ namespace qimg::cli {
 
 namespace {
 
-enum Key : int { object = long_only(0), image_opts };
-
 constexpr OptionSpec option_specs[] = {
     {'l', "list"},        {'c', "create", true}, {'a', "apply", true},     {'d', "delete", true},
     {'U', "force-share"}, {'q', "quiet"},        {object, "object", true}, {image_opts, "image-opts"},
@@ -54,19 +52,10 @@ std::optional<int> take_option(Request& request, int key, const Arguments& argum
             request.action = key;
             if (key != 'l') request.name = arguments.value();
             break;
-        case 'U':
-            request.source.force_share = true;
-            break;
         case 'q':
             break;
-        case object:
-            if (!accept_object(arguments.value())) return 1;
-            break;
-        case image_opts:
-            request.source.image_opts = true;
-            break;
         default:
-            return arguments.status();
+            return take_source_option(request.source, key, arguments);
     }
     return std::nullopt;
 }

@@ -194,4 +194,23 @@ bool accept_object(std::string_view definition) {
     return true;
 }
 
+std::optional<int> take_source_option(SourceOptions& source, int key, const Arguments& arguments) {
+    switch (key) {
+        case 'f':
+            source.format = arguments.value();
+            return std::nullopt;
+        case 'U':
+            source.force_share = true;
+            return std::nullopt;
+        case object:
+            if (!accept_object(arguments.value())) return 1;
+            return std::nullopt;
+        case image_opts:
+            source.image_opts = true;
+            return std::nullopt;
+        default:
+            return arguments.status();
+    }
+}
+
 }  // namespace qimg::cli

@@ -47,4 +47,11 @@ std::optional<std::uint64_t> size_if_writable(const std::string& name, const Sou
 // the error printed, when it does not.
 [[nodiscard]] bool accept_object(std::string_view definition);
 
+// The keys of --object and --image-opts in every command, beyond those that a command counts out itself.
+enum SourceKey : int { object = long_only(100), image_opts };
+
+// Takes -f, -U, --object and --image-opts. The exit status when one of them is wrong, or when `key` is none
+// of them, which ends the command, too.
+std::optional<int> take_source_option(SourceOptions& source, int key, const Arguments& arguments);
+
 }  // namespace qimg::cli

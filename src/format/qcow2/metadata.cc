@@ -108,6 +108,10 @@ Result<void> Qcow2::release_pending() {
             // the tail of the compressed clusters may be gone with them
             if (cluster == compressed_end_ / cluster_bytes()) compressed_end_ = 0;
             l2_cache_.drop(geometry().offset_of(cluster));
+            for (auto table = first_table_from(cluster);
+                 table != tables_at_open_.end() && table->cluster == cluster; ++table) {
+                table->in_use = false;
+            }
             if (!freed.empty() && freed.back().first + freed.back().count == cluster) {
                 ++freed.back().count;
             } else {
@@ -137,8 +141,25 @@ void Qcow2::release_later(ClusterRun run) {
     pending_releases_.push_back(run);
 }
 
+// What the tables pointed to before the first change. Tables made since then are counted by ourselves.
+void Qcow2::remember_tables() {
+    tables_at_open_.clear();
+    for (const std::uint64_t entry : l1_) {
+        const HostOffset at(entry & disk::offset_mask);
+        if (at.bytes != 0) tables_at_open_.push_back({geometry().cluster_at(at), true});
+    }
+    for (const std::uint64_t entry : refcounts_.table()) {
+        if (entry != 0) tables_at_open_.push_back({geometry().cluster_at(HostOffset(entry)), true});
+    }
+    std::ranges::sort(tables_at_open_, {}, &TableAtOpen::cluster);
+}
+
+std::vector<Qcow2::TableAtOpen>::iterator Qcow2::first_table_from(std::uint64_t cluster) {
+    return std::ranges::lower_bound(tables_at_open_, cluster, {}, &TableAtOpen::cluster);
+}
+
 // Wrong refcounts can call a cluster free that holds metadata: writing there would destroy the image.
-Result<void> Qcow2::check_not_metadata(ClusterRun run) const {
+Result<void> Qcow2::check_not_metadata(ClusterRun run) {
     const auto overlaps = [&](HostOffset at, std::uint64_t bytes) {
         const std::uint64_t first = geometry().cluster_at(at);
         return bytes != 0 && first < run.first + run.count &&
@@ -156,9 +177,9 @@ Result<void> Qcow2::check_not_metadata(ClusterRun run) const {
         return refuse("refcount table");
     }
     if (header_.snapshot_count != 0 && overlaps(header_.snapshot_table, 1)) return refuse("snapshot table");
-    for (const std::uint64_t entry : l1_) {
-        const HostOffset at(entry & disk::offset_mask);
-        if (at.bytes != 0 && overlaps(at, 1)) return refuse("active L2 tables");
+    for (auto table = first_table_from(run.first);
+         table != tables_at_open_.end() && table->cluster < run.first + run.count; ++table) {
+        if (table->in_use) return refuse("L2 tables or refcount blocks");
     }
     return {};
 }
@@ -183,6 +204,7 @@ Result<void> Qcow2::prepare_writing() {
     if (header_.is(disk::incompatible_dirty)) TRY(repair_refcounts(*this));
     TRY(l1());
     TRY(refcounts_.load());
+    remember_tables();
     prepared_ = true;
     TRY(mark_bitmaps_in_use());
     constexpr std::uint64_t known = disk::autoclear_bitmaps | disk::autoclear_data_file_raw;
@@ -201,6 +223,7 @@ Result<void> Qcow2::reload() {
     dirty_l1_first_ = dirty_l1_end_ = 0;
     pending_releases_.clear();
     compressed_end_ = 0;
+    prepared_ = false;
     refcounts_ = Refcounts(*storage_, header_);
     return refcounts_.load();
 }

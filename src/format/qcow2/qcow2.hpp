@@ -113,7 +113,14 @@ class Qcow2 final : public Format {
     bool is_own(const L2Entry& entry) const;
     Result<HostOffset> place_compressed(std::uint64_t bytes);
     Result<bool> zero_cluster(const WritableTable& place, GuestRange part, bool keep_space);
-    Result<void> check_not_metadata(ClusterRun run) const;
+    // A table that the file had when the first change was prepared.
+    struct TableAtOpen {
+        std::uint64_t cluster;
+        bool in_use;
+    };
+    void remember_tables();
+    std::vector<TableAtOpen>::iterator first_table_from(std::uint64_t cluster);
+    Result<void> check_not_metadata(ClusterRun run);
     Result<void> write_metadata();
     Result<void> write_refcounts();
     Result<void> write_l1();
@@ -135,6 +142,7 @@ class Qcow2 final : public Format {
     L2Cache l2_cache_;
     Refcounts refcounts_;
     std::vector<ClusterRun> pending_releases_;
+    std::vector<TableAtOpen> tables_at_open_;  // by cluster
     std::uint64_t compressed_end_ = 0;  // where the last compressed cluster ended; 0: at a cluster's end
 };
 

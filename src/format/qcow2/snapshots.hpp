@@ -20,7 +20,7 @@ struct Snapshot {
     HostOffset l1_table;
     std::uint32_t l1_entries = 0;
     std::uint64_t entry_bytes = 0;  // of its table entry as it was read
-    Bytes unknown_extra;  // extra data behind the fields known here, kept on rewrite
+    Bytes unknown_extra;            // extra data behind the fields known here, kept on rewrite
 };
 
 // Reads and checks all entries. Errors: corrupt in QEMU's words. Bounded by snapshot_table_bytes_max.

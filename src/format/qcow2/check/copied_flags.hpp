@@ -17,9 +17,14 @@ class CopiedFlags {
   public:
     // `refcounts` has been compared with adoption. `all_ones`: no cluster has another refcount than 1 that an
     // active table refers to. `is_l1_alone`: nothing but the header points to the active L1 table.
-    CopiedFlags(Qcow2& image, const RefcountComparison& refcounts, TableUses& tables, bool is_l1_alone, bool all_ones)
-        : image_(image), header_(image.header()), refcounts_(refcounts), tables_(tables),
-          is_l1_alone_(is_l1_alone), all_ones_(all_ones) {}
+    CopiedFlags(Qcow2& image, const RefcountComparison& refcounts, TableUses& tables, bool is_l1_alone,
+                bool all_ones)
+        : image_(image),
+          header_(image.header()),
+          refcounts_(refcounts),
+          tables_(tables),
+          is_l1_alone_(is_l1_alone),
+          all_ones_(all_ones) {}
 
     // Reports every entry that is wrong; with `repair`, corrects it in the file. qcow2 "L1 table entry",
     // "Standard Cluster Descriptor".

@@ -34,7 +34,8 @@ struct Batch {
     Bytes bytes;  // of the tables that are there, one after the other
 };
 
-inline Result<Batch> read_batch(const Storage& storage, const TableList& list, std::uint64_t first, Bytes buffer) {
+inline Result<Batch> read_batch(const Storage& storage, const TableList& list, std::uint64_t first,
+                                Bytes buffer) {
     Batch batch{first, std::min(list.count - first, std::max<std::uint64_t>(1, batch_bytes / list.bytes)),
                 std::move(buffer)};
     batch.bytes.resize(batch.count * list.bytes);
@@ -55,8 +56,8 @@ inline Result<Batch> read_batch(const Storage& storage, const TableList& list, s
 
 }  // namespace detail
 
-// Calls work(i, bytes) for each table in order; bytes is empty where there is none. `work` may change the bytes
-// and the storage, but no table that comes later. Returns its errors and those of the storage.
+// Calls work(i, bytes) for each table in order; bytes is empty where there is none. `work` may change the
+// bytes and the storage, but no table that comes later. Returns its errors and those of the storage.
 template <class Work>
 Result<void> read_ahead(const Storage& storage, const TableList& list, Work work) {
     if (list.count == 0) return {};

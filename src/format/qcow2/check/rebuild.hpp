@@ -11,10 +11,11 @@
 
 namespace qimg::qcow2 {
 
-// Writes refcounts that say what `counts` says, in clusters that nothing refers to, and makes the header point
-// to them in one write. The old structures (`old_table`: the refcount table's entries) stay as they are and
-// counted, so that until then, and after a crash, the image is what it was. `counts` has the new structures'
-// clusters afterwards. Errors: io, no_space.
-Result<void> rebuild_refcounts(Qcow2& image, ClusterCounts& counts, const std::vector<std::uint64_t>& old_table);
+// Writes refcounts that say what `counts` says, in clusters that nothing refers to, and makes the header
+// point to them in one write. The old structures (`old_table`: the refcount table's entries) stay as they are
+// and counted, so that until then, and after a crash, the image is what it was. `counts` has the new
+// structures' clusters afterwards. Errors: io, no_space.
+Result<void> rebuild_refcounts(Qcow2& image, ClusterCounts& counts,
+                               const std::vector<std::uint64_t>& old_table);
 
 }  // namespace qimg::qcow2

@@ -24,13 +24,17 @@ class RegionCounter {
         return !end || (*end > file_bytes_ && *end - file_bytes_ >= geometry_.cluster_bytes());
     }
     std::string outside_text(HostOffset at, std::uint64_t bytes) const {
-        return fmt::format("ERROR: counting reference for region exceeding the end of the file by one cluster or "
-                           "more: offset {:#x} size {:#x}", at.bytes, bytes);
+        return fmt::format(
+            "ERROR: counting reference for region exceeding the end of the file by one cluster or "
+            "more: offset {:#x} size {:#x}",
+            at.bytes, bytes);
     }
     static std::string overflow_text(std::uint64_t host_offset) {
-        return fmt::format("ERROR: overflow cluster offset={:#x}\n"
-                           "Use qimg amend to increase the refcount entry width or qimg convert to create a clean "
-                           "copy if the image cannot be opened for writing", host_offset);
+        return fmt::format(
+            "ERROR: overflow cluster offset={:#x}\n"
+            "Use qimg amend to increase the refcount entry width or qimg convert to create a clean "
+            "copy if the image cannot be opened for writing",
+            host_offset);
     }
 
     // The range must not be outside. on_overflow(text, excess) is told of counts that do not fit.

@@ -15,9 +15,9 @@ struct TableUse {
     HostOffset at;
     std::uint64_t references = 0;         // by all L1 tables
     std::uint64_t active_references = 0;  // by the active one
-    bool all_copied = false;              // every host cluster has the copied flag, nothing else is remarkable
-    bool alone = false;                   // nothing but these references points to its clusters
-    bool is_reported = false;             // its findings were
+    bool all_copied = false;   // every host cluster has the copied flag, nothing else is remarkable
+    bool alone = false;        // nothing but these references points to its clusters
+    bool is_reported = false;  // its findings were
 };
 
 class TableUses {

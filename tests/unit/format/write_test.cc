@@ -1,0 +1,109 @@
+// Rules of writing that random operations would hardly meet.
+// SPDX-License-Identifier: Apache-2.0
+#include <doctest/doctest.h>
+
+#include "format/qcow2/create.hpp"
+#include "qimg/image.hpp"
+#include "support/recording_storage.hpp"
+
+using namespace qimg;
+using namespace qimg::qcow2;
+
+namespace {
+
+std::unique_ptr<Image> open_image(Storage& file) {
+    Qcow2Options options;
+    options.writable = true;
+    return std::make_unique<Image>("image", Qcow2::open(borrow_storage(file), options).value(), nullptr);
+}
+
+Qcow2& as_qcow2(Image& image) {
+    return dynamic_cast<Qcow2&>(image.format());
+}
+
+void change_header(Storage& file, const std::function<void(Header&)>& change) {
+    Header header = read_header(file).value();
+    change(header);
+    REQUIRE(file.write(HostOffset(0), serialize_fields(header)));
+}
+
+}  // namespace
+
+TEST_CASE("opening writes nothing") {
+    test::RecordingStorage file;
+    REQUIRE(create_empty(file, {}, GiB));
+    change_header(file, [](Header& header) { header.autoclear |= 1ull << 17; });
+    const std::uint64_t calls = file.changing_calls();
+    open_image(file);
+    CHECK(file.changing_calls() == calls);
+}
+
+TEST_CASE("the first write clears autoclear bits that nobody here knows") {
+    test::RecordingStorage file;
+    REQUIRE(create_empty(file, {}, GiB));
+    change_header(file, [](Header& header) { header.autoclear |= 1ull << 17; });
+    const auto image = open_image(file);
+    REQUIRE(image->write(GuestOffset(0), Bytes(10, std::byte{1})));
+    CHECK(read_header(file).value().autoclear == 0);
+}
+
+TEST_CASE("a corrupt-marked image is not opened for writing") {
+    test::RecordingStorage file;
+    REQUIRE(create_empty(file, {}, GiB));
+    change_header(file, [](Header& header) { header.incompatible |= disk::incompatible_corrupt; });
+    Qcow2Options options;
+    CHECK(Qcow2::open(borrow_storage(file), options));
+    options.writable = true;
+    CHECK(Qcow2::open(borrow_storage(file), options).error().kind == ErrorKind::read_only);
+}
+
+TEST_CASE("an image that was not closed cleanly is repaired before the first write") {
+    test::RecordingStorage file;
+    REQUIRE(create_empty(file, {}, GiB));
+    {
+        const auto image = open_image(file);
+        REQUIRE(image->write(GuestOffset(0), Bytes(100000, std::byte{1})));
+        REQUIRE(image->flush());
+        REQUIRE(as_qcow2(*image).refcounts().subtract({5, 1}));
+        REQUIRE(as_qcow2(*image).refcounts().write_blocks());
+    }
+    change_header(file, [](Header& header) { header.incompatible |= disk::incompatible_dirty; });
+    const auto image = open_image(file);
+    REQUIRE(image->write(GuestOffset(500000), Bytes(100000, std::byte{2})));
+    REQUIRE(image->flush());
+    Bytes first(100000);
+    REQUIRE(image->read(GuestOffset(0), first));
+    CHECK(first == Bytes(100000, std::byte{1}));
+    CHECK_FALSE(read_header(file).value().is(disk::incompatible_dirty));
+}
+
+TEST_CASE("a table whose cluster counts as free is not overwritten") {
+    test::RecordingStorage file;
+    REQUIRE(create_empty(file, {}, GiB));
+    HostOffset table;
+    {
+        const auto image = open_image(file);
+        REQUIRE(image->write(GuestOffset(0), Bytes(10, std::byte{1})));
+        REQUIRE(image->flush());
+        table = HostOffset(as_qcow2(*image).l1().value()[0] & disk::offset_mask);
+        REQUIRE(as_qcow2(*image).refcounts().subtract({as_qcow2(*image).geometry().cluster_at(table), 1}));
+        REQUIRE(as_qcow2(*image).refcounts().write_blocks());
+    }
+    const auto image = open_image(file);
+    const auto written = image->write(GuestOffset(MiB), Bytes(10, std::byte{2}));
+    REQUIRE_FALSE(written);
+    CHECK(written.error().kind == ErrorKind::corrupt);
+    Bytes first(10);
+    REQUIRE(open_image(file)->read(GuestOffset(0), first));
+    CHECK(first == Bytes(10, std::byte{1}));
+}
+
+TEST_CASE("a write past the end of the disk is refused and changes nothing") {
+    test::RecordingStorage file;
+    REQUIRE(create_empty(file, {}, MiB));
+    const auto image = open_image(file);
+    const std::uint64_t calls = file.changing_calls();
+    CHECK(image->write(GuestOffset(MiB - 5), Bytes(10)).error().kind == ErrorKind::invalid_argument);
+    CHECK(image->write(GuestOffset(~0ull), Bytes(10)).error().kind == ErrorKind::invalid_argument);
+    CHECK(file.changing_calls() == calls);
+}
