@@ -51,7 +51,9 @@ Result<std::string> hash_password(const std::string& password, const Digest& sal
         return fail(ErrorKind::invalid_argument, "password: must not be empty or hold control characters");
     }
     const auto scratch = std::make_unique<crypt_data>();
-    const char* hash = ::crypt_r(password.c_str(), salt_from(salt_source).c_str(), scratch.get());
+    // crypt_rn, not crypt_r: AddressSanitizer's runtime defines the latter, and the linker then leaves out libcrypt
+    const char* hash =
+        ::crypt_rn(password.c_str(), salt_from(salt_source).c_str(), scratch.get(), sizeof(crypt_data));
     if (!hash || hash[0] == '*')
         return fail(ErrorKind::invalid_argument, "password: crypt(3) cannot hash it");
     return std::string(hash);

@@ -1,5 +1,6 @@
 // Every change to an image with a storage that fails from its n-th call on: the error is told, the image
-// opens and holds the old or the new content. SPDX-License-Identifier: Apache-2.0
+// opens and holds the old or the new content.
+// SPDX-License-Identifier: Apache-2.0
 #include "support/changes.hpp"
 
 using namespace qimg;
