@@ -46,8 +46,8 @@ std::string short_characters(std::string_view text, std::size_t max) {
 ShortName padded(std::string_view stem, std::string_view extension) {
     ShortName name;
     name.fill(' ');
-    std::ranges::copy(stem, name.begin());
-    std::ranges::copy(extension, name.begin() + stem_max);
+    std::ranges::copy(stem.substr(0, stem_max), name.begin());
+    std::ranges::copy(extension.substr(0, extension_max), name.begin() + stem_max);
     return name;
 }
 
