@@ -4,6 +4,7 @@
 
 #include <sys/stat.h>
 #include <sys/statvfs.h>
+#include <unistd.h>
 
 #include <cerrno>
 #include <filesystem>
@@ -30,6 +31,11 @@ Result<std::vector<ImageInfo>> open_chain(const std::string& base, const std::op
             "{}: in use: a running virtual machine or another program writes to it or to an image below "
             "it; shut that down, or use a copy",
             printable(base));
+    }
+    if (!chain && chain.error().kind == ErrorKind::not_found && ::access(base.c_str(), F_OK) != 0) {
+        return failf(ErrorKind::not_found,
+                     "{}: no such file; the base must be the path of a disk image on this machine",
+                     printable(base));
     }
     return chain;
 }
