@@ -11,7 +11,7 @@ import sys
 import tempfile
 
 QIMG, IMAGE_IO = sys.argv[1:3]
-ROUNDS = int(os.environ.get('QIMG_ROUNDS', '3'))
+ROUNDS = int(os.environ.get('QIMG_ROUNDS', '2'))
 SEED = int(os.environ.get('QIMG_SEED', '1'))
 MiB = 1 << 20
 
@@ -33,6 +33,11 @@ SHAPES = [
     ('extended L2, preallocated, backing', 'extended_l2=on,preallocation=metadata', 4 * MiB, 3 * MiB + 512),
     ('preallocated', 'preallocation=metadata', 4 * MiB, None),
 ]
+# every cluster size, with the refcount widths in turn
+for number, bits in enumerate(range(9, 22)):
+    width = 1 << number % 7
+    SHAPES.append((f'{1 << bits}-byte clusters, {width}-bit refcounts', f'cluster_size={1 << bits},refcount_bits={width}',
+                   max(MiB, 5 << bits), None))
 
 
 def run(*words, **more):
@@ -48,6 +53,7 @@ class Run:
         self.random = random.Random(f'{self.name} {seed}')
         self.image = os.path.join(folder, 'image')
         self.model = bytearray(self.size)
+        self.discarded = []
         create = ['create', '-q', '-f', 'qcow2', '-o', options.replace('DATA', os.path.join(folder, 'data'))]
         if backing:
             base = os.path.join(folder, 'base')
@@ -72,6 +78,19 @@ class Run:
             value = self.random.randrange(1, 255)
             self.model[start:start + length] = bytes([value if kind == 'write' else 0]) * length
             yield kind, start, length, value
+        # last, since what they leave is known only when it is read: old bytes or zeroes
+        for _ in range(2):
+            start, length = self.some_range()
+            self.discarded.append((start, length))
+            yield 'discard', start, length, 0
+
+    def settle_discards(self, content):
+        for start, length in self.discarded:
+            old, new = self.model[start:start + length], content[start:start + length]
+            if any(b != a and b != 0 for a, b in zip(old, new)):
+                raise SystemExit(f'{self.name}: a discarded byte is neither old nor zero')
+            self.model[start:start + length] = new
+        self.discarded.clear()
 
     def turn_ours(self):
         script = ''
@@ -80,10 +99,11 @@ class Run:
         run(IMAGE_IO, 'rw', self.image, input=script)
 
     def turn_qemu(self):
-        words = ['qemu-io', '-f', 'qcow2']
+        words = ['qemu-io', '-f', 'qcow2', '-d', 'unmap']
         for kind, start, length, value in self.operations():
             words += ['-c', {'write': f'write -P {value} {start} {length}', 'zero': f'write -z -u {start} {length}',
-                             'zero-keep': f'write -z {start} {length}'}[kind]]
+                             'zero-keep': f'write -z {start} {length}',
+                             'discard': f'discard {start} {length}'}[kind]]
         output = run(*words, self.image)
         if 'failed' in output:
             raise SystemExit(output)
@@ -95,8 +115,10 @@ class Run:
         dump = self.image + '.dump'
         run(IMAGE_IO, 'ro', self.image, input=f'dump {dump}\n')
         with open(dump, 'rb') as file:
-            if file.read() != self.model:
-                raise SystemExit(f'{self.name}, {turn}: we read something else')
+            content = file.read()
+        self.settle_discards(content)
+        if content != self.model:
+            raise SystemExit(f'{self.name}, {turn}: we read something else')
         with open(dump, 'wb') as file:
             file.write(self.model)
         run('qemu-img', 'compare', '-f', 'raw', '-F', 'qcow2', dump, self.image)
