@@ -91,7 +91,8 @@ std::unique_ptr<Storage> borrow_storage(Storage& owner);
 // Writes zeroes byte for byte, so that the range has space of its own (preallocation=full).
 Result<void> write_plain_zeroes(Storage& storage, HostRange range);
 
-// A storage in memory, for tests and for building small images before they are written.
+// A storage in memory, for tests and for building small images before they are written: at most 256 MiB, then
+// no_space.
 std::unique_ptr<Storage> memory_storage(std::string name = "memory");
 
 }  // namespace qimg

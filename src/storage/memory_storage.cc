@@ -5,11 +5,17 @@
 #include <utility>
 
 #include "base/bytes.hpp"
+#include "base/checked.hpp"
+#include "base/text.hpp"
+#include "base/try.hpp"
 #include "qimg/storage.hpp"
 
 namespace qimg {
 
 namespace {
+
+// A table entry in a hostile image may ask for any offset; memory is not the place for what a file could hold.
+constexpr std::uint64_t memory_bytes_max = 256 * MiB;
 
 class MemoryStorage final : public Storage {
   public:
@@ -27,13 +33,13 @@ class MemoryStorage final : public Storage {
     }
 
     Result<void> write(HostOffset at, std::span<const std::byte> from) override {
-        grow(at.bytes + from.size());
+        TRY(grow(HostRange(at, from.size())));
         if (!from.empty()) std::memcpy(bytes_.data() + at.bytes, from.data(), from.size());
         return {};
     }
 
     Result<void> write_zeroes(HostRange range) override {
-        grow(range.end().bytes);
+        TRY(grow(range));
         clear(range);
         return {};
     }
@@ -43,12 +49,10 @@ class MemoryStorage final : public Storage {
         return {};
     }
 
-    Result<void> allocate(HostRange range) override {
-        grow(range.end().bytes);
-        return {};
-    }
+    Result<void> allocate(HostRange range) override { return grow(range); }
 
     Result<void> resize(std::uint64_t bytes) override {
+        if (bytes > memory_bytes_max) return too_large();
         bytes_.resize(bytes);
         return {};
     }
@@ -63,8 +67,13 @@ class MemoryStorage final : public Storage {
     Result<std::uint64_t> allocated_bytes() const override { return bytes_.size(); }
 
   private:
-    void grow(std::uint64_t bytes) {
-        if (bytes > bytes_.size()) bytes_.resize(bytes);
+    std::unexpected<Error> too_large() const {
+        return failf(ErrorKind::no_space, "{}: would exceed {} MiB of memory", name_, memory_bytes_max / MiB);
+    }
+    Result<void> grow(HostRange range) {
+        if (!fits_within(range.start.bytes, range.length, memory_bytes_max)) return too_large();
+        if (range.end().bytes > bytes_.size()) bytes_.resize(range.end().bytes);
+        return {};
     }
     void clear(HostRange range) {
         if (!range.empty()) std::memset(bytes_.data() + range.start.bytes, 0, range.length);

@@ -68,6 +68,15 @@ TEST_CASE("memory keeps the storage contract") {
     check_contract(*storage);
 }
 
+TEST_CASE("memory does not grow to an offset that only a file could have") {
+    const auto storage = memory_storage();
+    const std::byte one{1};
+    CHECK(storage->write(HostOffset(1ull << 55), std::span(&one, 1)).error().kind == ErrorKind::no_space);
+    CHECK(storage->write_zeroes(HostRange(HostOffset(~0ull), 2)).error().kind == ErrorKind::no_space);
+    CHECK(storage->resize(1ull << 40).error().kind == ErrorKind::no_space);
+    CHECK(storage->size().value() == 0);
+}
+
 TEST_CASE("a new file keeps the storage contract and appears only when committed") {
     const Folder folder;
     const std::string path = folder.path / "new";
