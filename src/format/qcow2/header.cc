@@ -301,7 +301,7 @@ Bytes serialize_fields(const Header& header) {
     return Bytes(bytes.begin(), bytes.begin() + static_cast<std::ptrdiff_t>(known));
 }
 
-Result<Bytes> serialize_header(Header& header) {
+Result<Bytes> serialize_header(Header& header, FeatureNames feature_names) {
     const bool v3 = header.version >= 3;
     header.header_bytes = v3 ? static_cast<std::uint32_t>(sizeof(disk::Header) + header.unknown_fields.size())
                              : disk::header_bytes_v2;
@@ -331,9 +331,10 @@ Result<Bytes> serialize_header(Header& header) {
     };
     append_extensions(true);
     // always our own table: one kept from elsewhere could name features that are known by now
-    const Bytes names = v3 ? feature_name_table() : Bytes();
+    const bool with_names = v3 && feature_names == FeatureNames::where_they_fit;
+    const Bytes names = with_names ? feature_name_table() : Bytes();
     const std::uint64_t needed = out.size() + names.size() + trailing_extension_bytes(header) + backing_bytes;
-    if (v3 && needed <= header.geometry.cluster_bytes())
+    if (with_names && needed <= header.geometry.cluster_bytes())
         append_extension(disk::extension_feature_names, names);
     append_extensions(false);
     append_extension(disk::extension_end, {});

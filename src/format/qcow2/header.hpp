@@ -71,9 +71,14 @@ Result<Header> read_header(const Storage& storage);
 // offset 0 happens at once or not at all. Extensions and the backing file name stay as they are.
 Bytes serialize_fields(const Header& header);
 
+enum class FeatureNames {
+    where_they_fit,
+    leave_out,
+};
+
 // The bytes of the header with its extensions, the feature name table (version 3) and the backing file name.
 // Errors: no_space when that is longer than a cluster.
 // Sets header_bytes and backing_file_at to where they are now.
-Result<Bytes> serialize_header(Header& header);
+Result<Bytes> serialize_header(Header& header, FeatureNames names = FeatureNames::where_they_fit);
 
 }  // namespace qimg::qcow2

@@ -15,6 +15,7 @@
 #include "base/try.hpp"
 #include "format/qcow2/bitmaps.hpp"
 #include "format/qcow2/check.hpp"
+#include "format/qcow2/header_rewrite.hpp"
 #include "format/qcow2/qcow2.hpp"
 #include "format/qcow2/snapshots.hpp"
 
@@ -60,6 +61,12 @@ Result<void> Qcow2::commit_header() {
     TRY(storage_->write(HostOffset(0), serialize_fields(header_)));
     committed_ = header_;
     return barrier();
+}
+
+Result<void> Qcow2::rewrite_header() {
+    TRY(replace_header(*storage_, committed_, header_, [this] { return barrier(); }));
+    committed_ = header_;
+    return {};
 }
 
 // Refcount blocks before the table that points to them, a moved table before the header.

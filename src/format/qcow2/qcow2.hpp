@@ -88,6 +88,8 @@ class Qcow2 final : public Format {
     // The fixed header fields to the file, after everything that they point to is on stable storage. Until
     // then changes to header() stay in memory.
     Result<void> commit_header();
+    // The same with extensions, the backing file name and fields that change the header's length.
+    Result<void> rewrite_header();
     // Records where a fresh reservation's clusters are to be, with no subcluster in use. For extended L2
     // entries.
     Result<void> publish_place(const Reservation& reservation);
