@@ -9,6 +9,7 @@
 #include <charconv>
 
 #include "cli/qimg/arguments.hpp"
+#include "cli/qimg/cache_mode.hpp"
 #include "cli/qimg/commands.hpp"
 #include "cli/qimg/create_options.hpp"
 #include "cli/qimg/messages.hpp"
@@ -90,11 +91,6 @@ struct Request {
     bool show_progress = false;
     bool quiet = false;
 };
-
-bool is_cache_mode(std::string_view mode) {
-    constexpr std::array modes = {"none", "off", "writeback", "writethrough", "directsync", "unsafe"};
-    return std::find(modes.begin(), modes.end(), mode) != modes.end();
-}
 
 std::optional<int> parse_int(std::string_view text) {
     int number = 0;
