@@ -13,22 +13,27 @@
 #include <string>
 #include <string_view>
 
+#include "qimg/assembly.hpp"
 #include "qimg/error.hpp"
 #include "qimg/storage.hpp"
 #include "qimg/units.hpp"
 
 namespace qimg {
 
+class Faults;  // src/storage/faults.hpp
 class Format;  // src/format/format.hpp
 
 // Decides which files are opened. An image's header may name others (backing file, data file): those come
-// to open_reference, so that a caller who does not trust the image can refuse them.
+// to open_reference, with the path of the image that names them, so that a caller who does not trust the
+// image can refuse them.
 class Opener {
   public:
     virtual ~Opener() = default;
     virtual Result<std::unique_ptr<Storage>> open(const std::string& path, const FileOptions& options) = 0;
-    virtual Result<std::unique_ptr<Storage>> open_reference(const std::string& path,
+    virtual Result<std::unique_ptr<Storage>> open_reference(const std::string& named_by,
+                                                            const std::string& path,
                                                             const FileOptions& options) {
+        static_cast<void>(named_by);
         return open(path, options);
     }
 };
@@ -39,6 +44,8 @@ Opener& file_opener();
 // A name that stands in the header of the image `named_by`: absolute as it is, otherwise relative to that
 // image's folder. "file:" in front is dropped.
 std::string resolve_reference(const std::string& named_by, const std::string& name);
+// "nbd:…", "file:…", "json:…": what comes before the colon, when no slash comes first.
+std::optional<std::string> protocol_of(const std::string& name);
 
 struct OpenOptions {
     std::optional<std::string> format;  // "qcow2" or "raw"; absent: told by the first bytes
@@ -46,6 +53,13 @@ struct OpenOptions {
     Locking locking = Locking::qemu;
     bool with_backing = true;  // false: unallocated clusters of an overlay read as zeroes
     bool for_repair = false;   // an image that is marked corrupt may be opened for writing, too
+    std::shared_ptr<const Assembly> assembly = nullptr;  // null: the file, and what its header names
+};
+
+// An image by its path and how to open it.
+struct ImageLocation {
+    std::string path;
+    OpenOptions open;
 };
 
 enum class ExtentKind {
@@ -78,6 +92,8 @@ class Image {
     Image& operator=(const Image&) = delete;
 
     const std::string& path() const { return path_; }
+    // How the image was put together, when not just from a file; or null.
+    const Assembly* assembly() const { return assembly_.get(); }
     // "qcow2" or "raw", also when OpenOptions::format left it open.
     std::string_view format_name() const;
     // Virtual size in bytes.
@@ -87,6 +103,9 @@ class Image {
     Image* backing() { return backing_.get(); }
     const Format& format() const { return *format_; }
     Format& format() { return *format_; }
+
+    // Calls that the assembly has faults for fail from now on.
+    void assemble(std::shared_ptr<const Assembly> assembly);
 
     // Guest data. Ranges must lie inside size(): invalid_argument otherwise. Reading is safe from several
     // threads while nobody writes.
@@ -106,6 +125,7 @@ class Image {
 
   private:
     Result<void> check_range(GuestRange range) const;
+    Result<void> check_faults(Fault::Operation operation, GuestRange range) const;
     Result<void> write_reserved(GuestOffset at, std::span<const std::byte> from);
     Result<void> write_literal_zeroes(GuestRange range);
     Result<void> fill_from_chain(GuestRange part, HostOffset to);
@@ -113,6 +133,8 @@ class Image {
     std::string path_;
     std::unique_ptr<Format> format_;
     std::unique_ptr<Image> backing_;
+    std::shared_ptr<const Assembly> assembly_;
+    std::unique_ptr<Faults> faults_;
 };
 
 }  // namespace qimg

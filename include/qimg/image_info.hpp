@@ -45,7 +45,7 @@ struct ImageInfo {
     std::string path;
     std::string format;
     std::uint64_t virtual_bytes = 0;
-    std::uint64_t allocated_bytes = 0;
+    std::optional<std::uint64_t> allocated_bytes;  // absent: cannot be told
     bool dirty = false;
     std::optional<std::uint64_t> cluster_bytes;
     std::optional<std::string> backing_file;  // as the header says it

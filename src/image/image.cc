@@ -8,6 +8,7 @@
 #include "base/text.hpp"
 #include "base/try.hpp"
 #include "format/format.hpp"
+#include "storage/faults.hpp"
 
 namespace qimg {
 
@@ -35,6 +36,16 @@ Image::Image(std::string path, std::unique_ptr<Format> format, std::unique_ptr<I
 
 Image::~Image() = default;
 
+void Image::assemble(std::shared_ptr<const Assembly> assembly) {
+    assembly_ = std::move(assembly);
+    if (!assembly_->guest_faults.empty()) faults_ = std::make_unique<Faults>(assembly_->guest_faults);
+}
+
+Result<void> Image::check_faults(Fault::Operation operation, GuestRange range) const {
+    if (!faults_) return {};
+    return faults_->check(operation, range.start.bytes, range.length);
+}
+
 std::uint64_t Image::size() const {
     return format_->size();
 }
@@ -51,6 +62,7 @@ Result<void> Image::check_range(GuestRange range) const {
 
 Result<void> Image::read(GuestOffset start, std::span<std::byte> into) const {
     TRY(check_range(GuestRange(start, into.size())));
+    TRY(check_faults(Fault::Operation::read, GuestRange(start, into.size())));
     const GuestOffset end = start + into.size();
     for (GuestOffset at = start; at < end;) {
         const Mapping mapping = TRY(format_->map(GuestRange::between(at, end)));
@@ -80,6 +92,7 @@ Result<void> Image::read(GuestOffset start, std::span<std::byte> into) const {
 Result<void> Image::write(GuestOffset start, std::span<const std::byte> from) {
     TRY(check_range(GuestRange(start, from.size())));
     if (from.empty()) return {};
+    TRY(check_faults(Fault::Operation::write, GuestRange(start, from.size())));
     TRY(format_->prepare_writing());
     const GuestOffset end = start + from.size();
     for (GuestOffset at = start; at < end;) {
@@ -134,6 +147,7 @@ Result<void> Image::fill_from_chain(GuestRange part, HostOffset to) {
 Result<void> Image::write_zeroes(GuestRange range, bool keep_space) {
     TRY(check_range(range));
     if (range.empty()) return {};
+    TRY(check_faults(Fault::Operation::write, range));
     TRY(format_->prepare_writing());
     const std::uint64_t unit = format_->subcluster_bytes();
     GuestRange inner = GuestRange::between(GuestOffset(round_up(range.start.bytes, unit)),
@@ -173,11 +187,13 @@ Result<void> Image::discard(GuestRange range) {
 }
 
 Result<void> Image::flush() {
+    TRY(check_faults(Fault::Operation::flush, {}));
     return format_->flush();
 }
 
 Result<Extent> Image::extent(GuestRange range) const {
     TRY(check_range(range));
+    TRY(check_faults(Fault::Operation::block_status, range));
     const Mapping mapping = TRY(format_->map(range));
     Extent extent{mapping.range, ExtentKind::data, 0, mapping.host, mapping.compressed_bytes};
     switch (mapping.kind) {

@@ -9,6 +9,8 @@
 #include "format/qcow2/qcow2.hpp"
 #include "format/raw/raw.hpp"
 #include "image/opener.hpp"
+#include "storage/faults.hpp"
+#include "storage/null_storage.hpp"
 
 namespace qimg {
 
@@ -28,32 +30,72 @@ std::unexpected<Error> with_prefix(const std::string& prefix, Error error) {
     return std::unexpected<Error>(std::move(error));
 }
 
-// The chain from `path` downwards; `above` are the files that are open already, to tell a loop.
-Result<std::unique_ptr<Image>> open_chain(const std::string& path, const OpenOptions& options, Opener& opener,
+Result<std::unique_ptr<Image>> open_chain(const ImageLocation& location, Opener& opener,
+                                          std::vector<std::string>& above);
+
+// The file, or what stands in its place. `above` is empty for the image that the user named.
+Result<std::unique_ptr<Storage>> open_storage(const ImageLocation& location, Opener& opener,
+                                              const std::vector<std::string>& above) {
+    const OpenOptions& options = location.open;
+    const Assembly* assembly = options.assembly.get();
+    if (assembly != nullptr && assembly->null_bytes)
+        return null_storage(*assembly->null_bytes, assembly->name);
+    const FileOptions file{options.access, options.locking};
+    auto storage =
+        TRY(above.empty() || assembly != nullptr ? opener.open(location.path, file)
+                                                 : opener.open_reference(above.back(), location.path, file));
+    if (assembly == nullptr) return storage;
+    return faulty_storage(std::move(storage), assembly->file_faults);
+}
+
+// Where the image below is, by the header or by the assembly.
+Result<std::optional<ImageLocation>> location_below(const ImageLocation& location, const Format& format) {
+    if (!location.open.with_backing) return std::nullopt;
+    const Assembly* assembly = location.open.assembly.get();
+    if (assembly != nullptr && assembly->backing) return *assembly->backing;
+    const std::optional<std::string> name = format.backing_file();
+    if (!name) return std::nullopt;
+    if (protocol_of(*name).value_or("file") != "file") {
+        return failf(ErrorKind::unsupported,
+                     "'{}' stands in a header, where only names of files are followed", printable(*name));
+    }
+    if (assembly != nullptr && !assembly->has_folder && !name->starts_with('/')) {
+        return failf(ErrorKind::not_found, "'{}' is relative to an image that is in no folder",
+                     printable(*name));
+    }
+    ImageLocation below{resolve_reference(location.path, *name), {}};
+    below.open.format = format.backing_format();
+    below.open.locking = location.open.locking;
+    return below;
+}
+
+Result<std::unique_ptr<Image>> open_backing(const ImageLocation& location, const Format& format,
+                                            Opener& opener, std::vector<std::string>& above) {
+    const std::optional<ImageLocation> below = TRY(location_below(location, format));
+    if (!below) return nullptr;
+    above.push_back(location.path);
+    return open_chain(*below, opener, above);
+}
+
+// The chain from `location` downwards; `above` are the files that are open already, to tell a loop.
+Result<std::unique_ptr<Image>> open_chain(const ImageLocation& location, Opener& opener,
                                           std::vector<std::string>& above) {
-    if (std::find(above.begin(), above.end(), path) != above.end()) {
+    const std::string& path = location.path;
+    const auto& assembly = location.open.assembly;
+    const bool is_file = assembly == nullptr || !assembly->null_bytes;
+    if (is_file && std::find(above.begin(), above.end(), path) != above.end()) {
         return failf(ErrorKind::corrupt, "Backing file '{}' creates an infinite loop.", printable(path));
     }
     if (above.size() >= chain_length_max) {
         return failf(ErrorKind::corrupt, "Backing chain is longer than {} images", chain_length_max);
     }
-    const FileOptions file{options.access, options.locking};
-    auto storage = above.empty() ? opener.open(path, file) : opener.open_reference(path, file);
-    if (!storage) return std::unexpected<Error>(std::move(storage).error());
-    auto format = TRY(open_format(std::move(*storage), path, options, opener));
-
-    std::unique_ptr<Image> backing;
-    const std::optional<std::string> name = format->backing_file();
-    if (name && options.with_backing) {
-        above.push_back(path);
-        OpenOptions below;
-        below.format = format->backing_format();
-        below.locking = options.locking;
-        auto opened = open_chain(resolve_reference(path, *name), below, opener, above);
-        if (!opened) return with_prefix("Could not open backing file", std::move(opened).error());
-        backing = std::move(*opened);
-    }
-    return std::make_unique<Image>(path, std::move(format), std::move(backing));
+    auto storage = TRY(open_storage(location, opener, above));
+    auto format = TRY(open_format(std::move(storage), path, location.open, opener));
+    auto backing = open_backing(location, *format, opener, above);
+    if (!backing) return with_prefix("Could not open backing file", std::move(backing).error());
+    auto image = std::make_unique<Image>(path, std::move(format), std::move(*backing));
+    if (assembly) image->assemble(assembly);
+    return image;
 }
 
 }  // namespace
@@ -69,8 +111,14 @@ Result<std::string> probe_format(const Storage& storage) {
     return std::string(qcow2::has_magic(start) ? "qcow2" : "raw");
 }
 
+std::optional<std::string> protocol_of(const std::string& name) {
+    const std::size_t end = name.find_first_of(":/");
+    if (end == name.npos || name[end] == '/') return std::nullopt;
+    return name.substr(0, end);
+}
+
 std::string resolve_reference(const std::string& named_by, const std::string& name) {
-    const std::string plain = name.starts_with("file:") ? name.substr(5) : name;
+    const std::string plain = protocol_of(name) == "file" ? name.substr(5) : name;
     const std::size_t slash = named_by.rfind('/');
     if (plain.starts_with('/') || slash == std::string::npos) return plain;
     return named_by.substr(0, slash + 1) + plain;
@@ -84,15 +132,22 @@ Result<std::unique_ptr<Format>> open_format(std::unique_ptr<Storage> storage, co
     } else {
         format = TRY(probe_format(*storage));
     }
-    if (format == "raw") return raw::open(std::move(storage));
+    const Assembly* assembly = options.assembly.get();
+    if (format == "raw") {
+        raw::RawOptions part;
+        if (assembly != nullptr) part = {assembly->raw_start, assembly->raw_bytes, assembly->whole_sectors};
+        return raw::open(std::move(storage), part);
+    }
     if (format != "qcow2")
         return failf(ErrorKind::invalid_argument, "Unknown driver '{}'", printable(format));
 
     qcow2::Qcow2Options details;
     details.writable = options.access == Access::read_write && !options.for_repair;
-    details.open_data_file = [&](const std::string& name) {
-        return opener.open_reference(resolve_reference(path, name),
-                                     FileOptions{options.access, options.locking});
+    details.open_data_file = [&](const std::optional<std::string>& name) -> Result<std::unique_ptr<Storage>> {
+        const FileOptions file{options.access, options.locking};
+        if (assembly != nullptr && assembly->data_file) return opener.open(*assembly->data_file, file);
+        if (!name) return nullptr;
+        return opener.open_reference(path, resolve_reference(path, *name), file);
     };
     return qcow2::Qcow2::open(std::move(storage), details);
 }
@@ -100,9 +155,11 @@ Result<std::unique_ptr<Format>> open_format(std::unique_ptr<Storage> storage, co
 Result<std::unique_ptr<Image>> Image::open(const std::string& path, const OpenOptions& options,
                                            Opener& opener) {
     std::vector<std::string> above;
-    auto image = open_chain(path, options, opener, above);
+    auto image = open_chain({path, options}, opener, above);
     if (!image) {
-        return with_prefix(fmt::format("Could not open '{}'", printable(path)), std::move(image).error());
+        const bool is_named = options.assembly && !options.assembly->name.empty();
+        const std::string& name = is_named ? options.assembly->name : path;
+        return with_prefix(fmt::format("Could not open '{}'", printable(name)), std::move(image).error());
     }
     return image;
 }

@@ -13,27 +13,31 @@ namespace qimg {
 
 namespace {
 
-// "nbd:…", "file:…", "json:…": such names do not depend on a folder.
-bool has_protocol(const std::string& name) {
-    const std::size_t end = name.find_first_of(":/");
-    return end != name.npos && name[end] == ':';
-}
-
 Result<ImageInfo> describe(const Image& image) {
     const Format& format = image.format();
     ImageInfo info;
-    info.path = image.path();
-    info.format = std::string(format.name());
+    const Assembly plain;
+    const Assembly& assembly = image.assembly() != nullptr ? *image.assembly() : plain;
+    info.path = assembly.name.empty() ? image.path() : assembly.name;
+    info.format = assembly.driver.empty() ? std::string(format.name()) : assembly.driver;
     info.virtual_bytes = image.size();
-    info.allocated_bytes = TRY(format.storage().allocated_bytes());
+    if (assembly.tells_disk_size) info.allocated_bytes = TRY(format.storage().allocated_bytes());
     info.backing_file = format.backing_file();
     info.backing_format = format.backing_format();
     if (info.backing_file) {
-        info.full_backing_file = has_protocol(*info.backing_file)
-                                     ? *info.backing_file
-                                     : resolve_reference(info.path, *info.backing_file);
+        const bool is_absolute = protocol_of(*info.backing_file) || info.backing_file->starts_with('/');
+        if (is_absolute) {
+            info.full_backing_file = info.backing_file;
+        } else if (assembly.has_folder) {
+            info.full_backing_file = resolve_reference(image.path(), *info.backing_file);
+        }
     }
     TRY(format.describe(info));
+    if (!assembly.driver.empty()) {  // nothing but the format itself knows these
+        info.qcow2.reset();
+        info.snapshots.clear();
+        info.backing_file = info.full_backing_file = info.backing_format = std::nullopt;
+    }
     return info;
 }
 
@@ -55,6 +59,7 @@ Result<std::vector<ImageInfo>> info(const InfoOptions& options, Opener& opener) 
         if (!options.backing_chain || !chain.back().full_backing_file) return chain;
         path = resolve_reference(path, *chain.back().backing_file);
         open.format = chain.back().backing_format;
+        open.assembly = nullptr;
     }
 }
 

@@ -12,12 +12,16 @@ namespace qimg {
 
 namespace {
 
+constexpr std::uint64_t first_block_bytes = 4 * KiB;
+
 Result<void> lay_out_raw(NewFile& file, std::uint64_t size, Preallocation preallocation) {
     TRY(file.resize(size));
     const HostRange all(HostOffset(0), size);
     switch (preallocation) {
         case Preallocation::off:
-            return {};
+            // as QEMU does: with a first block in place, programs can find out how the file has to be aligned
+            if (size == 0 || TRY(file.allocated_bytes()) != 0) return {};
+            return write_plain_zeroes(file, intersection(all, HostRange(HostOffset(0), first_block_bytes)));
         case Preallocation::metadata:
             return fail(ErrorKind::invalid_argument, "Unsupported preallocation mode: metadata");
         case Preallocation::falloc:
@@ -51,9 +55,9 @@ Result<std::unique_ptr<qcow2::Qcow2>> open_unnamed(NewFile& file, const CreateOp
     qcow2::Qcow2Options details;
     details.writable = true;
     details.ordered = false;
-    details.open_data_file = [&](const std::string& name) {
-        return opener.open_reference(resolve_reference(options.path, name),
-                                     FileOptions{Access::read_write, Locking::qemu});
+    details.open_data_file = [&](const std::optional<std::string>& name) {
+        return opener.open(resolve_reference(options.path, *name),
+                           FileOptions{Access::read_write, Locking::qemu});
     };
     return qcow2::Qcow2::open(borrow_storage(file), details);
 }

@@ -141,7 +141,7 @@ class Run {
         image_.reset();
         qcow2::Qcow2Options options;
         options.writable = true;
-        options.open_data_file = [&](const std::string&) -> Result<std::unique_ptr<Storage>> {
+        options.open_data_file = [&](const std::optional<std::string>&) -> Result<std::unique_ptr<Storage>> {
             return borrow_storage(*data_);
         };
         auto opened = qcow2::Qcow2::open(borrow_storage(*file_), options);

@@ -13,11 +13,6 @@
 
 namespace qimg {
 
-struct ConvertSource {
-    std::string path;
-    OpenOptions open;
-};
-
 // An internal snapshot by id, by name, or by both; with `either`, by an id or else a name.
 struct SnapshotChoice {
     std::optional<std::string> id;
@@ -26,7 +21,7 @@ struct SnapshotChoice {
 };
 
 struct ConvertOptions {
-    std::vector<ConvertSource> sources;      // one after the other, as one disk
+    std::vector<ImageLocation> sources;      // one after the other, as one disk
     std::optional<SnapshotChoice> snapshot;  // of the only source
     CreateOptions target;                    // size: taken from the sources when absent
     bool compress = false;                   // qcow2 only

@@ -147,7 +147,7 @@ Json check_json(const CheckReport& report, const std::string& name) {
     return json;
 }
 
-int failed(const std::string& name, const SourceImage& image, const Error& error) {
+int failed(const std::string& name, const ImageLocation& image, const Error& error) {
     if (error.kind == ErrorKind::unsupported && without_open_prefix(image, error).message == error.message) {
         print_error(error);
         return no_checks;

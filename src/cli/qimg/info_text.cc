@@ -120,7 +120,7 @@ void print_snapshots(const std::vector<SnapshotInfo>& snapshots) {
 void print_info(const ImageInfo& image) {
     fmt::print("image: {}\nfile format: {}\nvirtual size: {} ({} bytes)\ndisk size: {}\n",
                printable(image.path), image.format, format_size(image.virtual_bytes), image.virtual_bytes,
-               format_size(image.allocated_bytes));
+               image.allocated_bytes ? format_size(*image.allocated_bytes) : "unavailable");
     if (image.cluster_bytes) fmt::print("cluster_size: {}\n", *image.cluster_bytes);
     if (image.dirty) fmt::print("cleanly shut down: no\n");
     if (image.backing_file) {
@@ -146,7 +146,7 @@ Json info_json(const ImageInfo& image) {
     json["filename"] = image.path;
     if (image.cluster_bytes) json["cluster-size"] = *image.cluster_bytes;
     json["format"] = image.format;
-    json["actual-size"] = image.allocated_bytes;
+    if (image.allocated_bytes) json["actual-size"] = *image.allocated_bytes;
     if (image.qcow2) json["format-specific"] = qcow2_json(*image.qcow2);
     if (image.full_backing_file) json["full-backing-filename"] = *image.full_backing_file;
     if (image.backing_file) json["backing-filename"] = *image.backing_file;

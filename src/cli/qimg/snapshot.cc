@@ -88,7 +88,7 @@ int act(int key, const SnapshotOptions& options) {
     return 1;
 }
 
-int list(const std::string& name, const SourceImage& source, const SnapshotOptions& options) {
+int list(const std::string& name, const ImageLocation& source, const SnapshotOptions& options) {
     const auto snapshots = snapshot_list(options);
     if (!snapshots) return open_error(name, source, snapshots.error());
     if (!snapshots->empty()) print_snapshots(*snapshots);

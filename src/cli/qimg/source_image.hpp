@@ -18,30 +18,25 @@ struct SourceOptions {
     bool image_opts = false;            // --image-opts: the name is "driver=…,file.filename=…"
 };
 
-// A name in any of QEMU's forms, made plain.
-struct SourceImage {
-    std::string path;
-    OpenOptions open;
-};
-
-// Reads "disk.img", "file:disk.img", "json:{…}" or, with image_opts, an option list. Only what means one
-// local file is understood. Errors: invalid_argument, unsupported (other protocols and drivers).
-Result<SourceImage> parse_source(const std::string& name, const SourceOptions& options);
+// Reads a name in any of the forms of image_name.hpp. Errors: invalid_argument, unsupported (other protocols
+// and drivers).
+Result<ImageLocation> parse_source(const std::string& name, const SourceOptions& options);
 
 // As parse_source; an error is printed, and the result is empty.
-std::optional<SourceImage> source_image(const std::string& name, const SourceOptions& options, Access access);
+std::optional<ImageLocation> source_image(const std::string& name, const SourceOptions& options,
+                                          Access access);
 
 // "Could not open 'NAME': …" on stderr, NAME being the image as the command line has it; returns the exit
 // status 1.
-int open_error(const std::string& name, const SourceImage& image, const Error& error);
+int open_error(const std::string& name, const ImageLocation& image, const Error& error);
 
 // The error without that beginning.
-Error without_open_prefix(const SourceImage& image, const Error& error);
+Error without_open_prefix(const ImageLocation& image, const Error& error);
 
 // Opens the image as a command that is about to change it does, warns when only its first bytes, which a
 // guest may have written, say that it is raw, and closes it. The disk's bytes; empty, with the error printed,
 // when it cannot be opened.
-std::optional<std::uint64_t> size_if_writable(const std::string& name, const SourceImage& source);
+std::optional<std::uint64_t> size_if_writable(const std::string& name, const ImageLocation& source);
 
 // What --object gives is for encrypted images: accepted when it looks like an object, never used. False, with
 // the error printed, when it does not.

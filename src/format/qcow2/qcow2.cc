@@ -97,10 +97,8 @@ Result<std::unique_ptr<Qcow2>> Qcow2::open(std::unique_ptr<Storage> storage, con
     const std::optional<std::string> data_file_name = header.text_extension(disk::extension_data_file);
     auto image = std::make_unique<Qcow2>(std::move(storage), std::move(header), options);
     if (image->header_.has_data_file()) {
-        if (!data_file_name || !options.open_data_file) {
-            return fail(ErrorKind::corrupt, "'data-file' is required for this image");
-        }
-        image->data_file_ = TRY(options.open_data_file(*data_file_name));
+        if (options.open_data_file) image->data_file_ = TRY(options.open_data_file(data_file_name));
+        if (!image->data_file_) return fail(ErrorKind::corrupt, "'data-file' is required for this image");
     }
     return image;
 }

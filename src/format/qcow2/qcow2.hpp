@@ -19,8 +19,10 @@
 
 namespace qimg::qcow2 {
 
-// Opens the external data file that a header names.
-using DataFileOpener = std::function<Result<std::unique_ptr<Storage>>(const std::string& name)>;
+// Opens the external data file; `name` is what the header says, if it says anything. Null when the caller does
+// not know the file either.
+using DataFileOpener =
+    std::function<Result<std::unique_ptr<Storage>>(const std::optional<std::string>& name)>;
 
 struct Qcow2Options {
     DataFileOpener open_data_file;  // called only for images that have one

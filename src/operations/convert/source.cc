@@ -88,7 +88,7 @@ std::unexpected<Error> fail_at(std::string_view doing, GuestOffset at, const Err
 
 Result<Source> Source::open(const ConvertOptions& options, Opener& opener) {
     Source source;
-    for (const ConvertSource& wanted : options.sources) {
+    for (const ImageLocation& wanted : options.sources) {
         auto image = TRY(Image::open(wanted.path, wanted.open, opener));
         if (options.snapshot) TRY(show_snapshot(*image, *options.snapshot));
         source.parts_.push_back(Part{GuestOffset(source.size_), std::move(image)});
