@@ -20,6 +20,7 @@ enum class ErrorKind {
     no_space,          // the file system is full or a size limit is reached
     io,                // the system reported any other failure
     cancelled,         // the caller asked to stop
+    unsafe,            // possible, but somebody's data would be lost or given away
 };
 
 struct Error {

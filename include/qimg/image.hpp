@@ -23,30 +23,6 @@ namespace qimg {
 class Faults;  // src/storage/faults.hpp
 class Format;  // src/format/format.hpp
 
-// Decides which files are opened. An image's header may name others (backing file, data file): those come
-// to open_reference, with the path of the image that names them, so that a caller who does not trust the
-// image can refuse them.
-class Opener {
-  public:
-    virtual ~Opener() = default;
-    virtual Result<std::unique_ptr<Storage>> open(const std::string& path, const FileOptions& options) = 0;
-    virtual Result<std::unique_ptr<Storage>> open_reference(const std::string& named_by,
-                                                            const std::string& path,
-                                                            const FileOptions& options) {
-        static_cast<void>(named_by);
-        return open(path, options);
-    }
-};
-
-// Opens every file it is asked for.
-Opener& file_opener();
-
-// A name that stands in the header of the image `named_by`: absolute as it is, otherwise relative to that
-// image's folder. "file:" in front is dropped.
-std::string resolve_reference(const std::string& named_by, const std::string& name);
-// "nbd:…", "file:…", "json:…": what comes before the colon, when no slash comes first.
-std::optional<std::string> protocol_of(const std::string& name);
-
 struct OpenOptions {
     std::optional<std::string> format;  // "qcow2" or "raw"; absent: told by the first bytes
     Access access = Access::read_only;
@@ -61,6 +37,33 @@ struct ImageLocation {
     std::string path;
     OpenOptions open;
 };
+
+// Decides which files are opened. An image's header may name others (backing file, data file): those come
+// to open_reference, with the path of the image that names them, so that a caller who does not trust the
+// image can refuse them.
+class Opener {
+  public:
+    virtual ~Opener() = default;
+    virtual Result<std::unique_ptr<Storage>> open(const std::string& path, const FileOptions& options) = 0;
+    virtual Result<std::unique_ptr<Storage>> open_reference(const std::string& named_by,
+                                                            const std::string& path,
+                                                            const FileOptions& options) {
+        static_cast<void>(named_by);
+        return open(path, options);
+    }
+    // The backing image that a header names in another way than by a file's name ("json:{…}", "nbd://…").
+    // Errors: unsupported, unless a subclass knows better.
+    virtual Result<ImageLocation> locate(const std::string& named_by, const std::string& name);
+};
+
+// Opens every file it is asked for.
+Opener& file_opener();
+
+// A name that stands in the header of the image `named_by`: absolute as it is, otherwise relative to that
+// image's folder. "file:" in front is dropped; a name with another protocol stays as it is.
+std::string resolve_reference(const std::string& named_by, const std::string& name);
+// "nbd:…", "file:…", "json:…": what comes before the colon, when no slash comes first.
+std::optional<std::string> protocol_of(const std::string& name);
 
 enum class ExtentKind {
     data,         // bytes in a file, at Extent::host

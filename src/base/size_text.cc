@@ -79,15 +79,14 @@ Result<std::uint64_t> parse_size(std::string_view text) {
     const std::string_view whole_digits = take_digits(rest);
     if (whole_digits.empty()) return malformed(text);
     double fraction = 0;
-    bool has_fraction = false;
     if (rest.starts_with('.')) {
         const char* const point = rest.data();
         rest.remove_prefix(1);
-        has_fraction = !take_digits(rest).empty();
-        if (has_fraction) std::from_chars(point, rest.data(), fraction);
+        const bool has_digits = !take_digits(rest).empty();
+        if (has_digits) std::from_chars(point, rest.data(), fraction);
     }
     const auto factor = suffix_factor(rest);
-    if (!factor || (has_fraction && *factor == 1)) return malformed(text);
+    if (!factor || (fraction != 0 && *factor == 1)) return malformed(text);
     const auto whole = number(whole_digits, 10);
     const auto bytes = whole ? checked_multiply(*whole, *factor) : std::nullopt;
     const auto rounded = static_cast<std::uint64_t>(fraction * static_cast<double>(*factor) + 0.5);

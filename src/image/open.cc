@@ -48,30 +48,9 @@ Result<std::unique_ptr<Storage>> open_storage(const ImageLocation& location, Ope
     return faulty_storage(std::move(storage), assembly->file_faults);
 }
 
-// Where the image below is, by the header or by the assembly.
-Result<std::optional<ImageLocation>> location_below(const ImageLocation& location, const Format& format) {
-    if (!location.open.with_backing) return std::nullopt;
-    const Assembly* assembly = location.open.assembly.get();
-    if (assembly != nullptr && assembly->backing) return *assembly->backing;
-    const std::optional<std::string> name = format.backing_file();
-    if (!name) return std::nullopt;
-    if (protocol_of(*name).value_or("file") != "file") {
-        return failf(ErrorKind::unsupported,
-                     "'{}' stands in a header, where only names of files are followed", printable(*name));
-    }
-    if (assembly != nullptr && !assembly->has_folder && !name->starts_with('/')) {
-        return failf(ErrorKind::not_found, "'{}' is relative to an image that is in no folder",
-                     printable(*name));
-    }
-    ImageLocation below{resolve_reference(location.path, *name), {}};
-    below.open.format = format.backing_format();
-    below.open.locking = location.open.locking;
-    return below;
-}
-
 Result<std::unique_ptr<Image>> open_backing(const ImageLocation& location, const Format& format,
                                             Opener& opener, std::vector<std::string>& above) {
-    const std::optional<ImageLocation> below = TRY(location_below(location, format));
+    const std::optional<ImageLocation> below = TRY(location_below(location, format, opener));
     if (!below) return nullptr;
     above.push_back(location.path);
     return open_chain(*below, opener, above);
@@ -100,6 +79,12 @@ Result<std::unique_ptr<Image>> open_chain(const ImageLocation& location, Opener&
 
 }  // namespace
 
+Result<ImageLocation> Opener::locate(const std::string& named_by, const std::string& name) {
+    return failf(ErrorKind::unsupported,
+                 "'{}' stands in the header of '{}', where only names of files are followed", printable(name),
+                 printable(named_by));
+}
+
 Opener& file_opener() {
     static FileOpener opener;
     return opener;
@@ -118,10 +103,34 @@ std::optional<std::string> protocol_of(const std::string& name) {
 }
 
 std::string resolve_reference(const std::string& named_by, const std::string& name) {
-    const std::string plain = protocol_of(name) == "file" ? name.substr(5) : name;
+    const auto protocol = protocol_of(name);
+    if (protocol && protocol != "file") return name;
+    const std::string plain = protocol ? name.substr(5) : name;
     const std::size_t slash = named_by.rfind('/');
     if (plain.starts_with('/') || slash == std::string::npos) return plain;
     return named_by.substr(0, slash + 1) + plain;
+}
+
+Result<std::optional<ImageLocation>> location_below(const ImageLocation& location, const Format& format,
+                                                    Opener& opener) {
+    if (!location.open.with_backing) return std::nullopt;
+    const Assembly* assembly = location.open.assembly.get();
+    if (assembly != nullptr && assembly->backing) return *assembly->backing;
+    const std::optional<std::string> name = format.backing_file();
+    if (!name) return std::nullopt;
+    if (assembly != nullptr && !assembly->has_folder && !name->starts_with('/')) {
+        return failf(ErrorKind::not_found, "'{}' is relative to an image that is in no folder",
+                     printable(*name));
+    }
+    ImageLocation below;
+    if (protocol_of(*name).value_or("file") == "file") {
+        below.path = resolve_reference(location.path, *name);
+    } else {
+        below = TRY(opener.locate(location.path, *name));
+    }
+    if (!below.open.format) below.open.format = format.backing_format();
+    below.open.locking = location.open.locking;
+    return below;
 }
 
 Result<std::unique_ptr<Format>> open_format(std::unique_ptr<Storage> storage, const std::string& path,

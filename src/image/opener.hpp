@@ -18,4 +18,9 @@ Result<std::string> probe_format(const Storage& storage);
 Result<std::unique_ptr<Format>> open_format(std::unique_ptr<Storage> storage, const std::string& path,
                                             const OpenOptions& options, Opener& opener);
 
+// Where the image below is, by the assembly or by the header; nothing at the end of the chain or when it is not
+// wanted. Errors: of Opener::locate.
+Result<std::optional<ImageLocation>> location_below(const ImageLocation& location, const Format& format,
+                                                    Opener& opener);
+
 }  // namespace qimg

@@ -23,6 +23,7 @@ Result<CheckReport> check(const CheckOptions& options, Opener& opener, Progress&
         again.leaks_fixed = report.leaks_fixed;
         report = again;
     }
+    if (options.repair != Repair::none) TRY(format->clear_unknown_autoclear());
     report.path = options.path;
     report.format = format->name();
     return report;

@@ -41,25 +41,44 @@ Result<ImageInfo> describe(const Image& image) {
     return info;
 }
 
+// Opens an image that another one's header names.
+class ReferenceOpener final : public Opener {
+  public:
+    ReferenceOpener(Opener& opener, std::string named_by) : opener_(opener), named_by_(std::move(named_by)) {}
+
+    Result<std::unique_ptr<Storage>> open(const std::string& path, const FileOptions& options) override {
+        return opener_.open_reference(named_by_, path, options);
+    }
+
+  private:
+    Opener& opener_;
+    std::string named_by_;
+};
+
 }  // namespace
 
 Result<std::vector<ImageInfo>> info(const InfoOptions& options, Opener& opener) {
     std::vector<ImageInfo> chain;
-    std::string path = options.path;
-    OpenOptions open = options.open;
-    open.with_backing = false;
+    ImageLocation location{options.path, options.open};
+    location.open.with_backing = false;
+    std::string named_by;
     while (true) {
-        const auto same = [&](const ImageInfo& above) { return above.path == path; };
+        const auto same = [&](const ImageInfo& above) { return above.path == location.path; };
         if (std::any_of(chain.begin(), chain.end(), same)) {
-            return failf(ErrorKind::corrupt, "Backing file '{}' creates an infinite loop.", printable(path));
+            return failf(ErrorKind::corrupt, "Backing file '{}' creates an infinite loop.",
+                         printable(location.path));
         }
-        const auto image = TRY(Image::open(path, open, opener));
+        ReferenceOpener reference(opener, named_by);
+        Opener& from = chain.empty() ? opener : reference;
+        const auto image = TRY(Image::open(location.path, location.open, from));
         ImageInfo one = TRY(describe(*image));
         chain.push_back(std::move(one));
-        if (!options.backing_chain || !chain.back().full_backing_file) return chain;
-        path = resolve_reference(path, *chain.back().backing_file);
-        open.format = chain.back().backing_format;
-        open.assembly = nullptr;
+        if (!options.backing_chain) return chain;
+        location.open.with_backing = true;
+        std::optional<ImageLocation> below = TRY(location_below(location, image->format(), opener));
+        if (!below) return chain;
+        named_by = std::exchange(location, std::move(*below)).path;
+        location.open.with_backing = false;
     }
 }
 

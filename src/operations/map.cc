@@ -68,7 +68,7 @@ Result<bool> cut_at_hole(const Image& top, Extent& extent, SparseLayers& layers)
     const bool is_sparse = TRY(layers.at(layer, extent.depth));
     if (!is_sparse) return false;
     const StorageExtent run = TRY(layer.format().data_storage().extent(*extent.host));
-    if (run.length == 0) return true;  // past the end of the file
+    if (run.length == 0) return false;  // past the end of a file that was cut: the tables call it data
     extent.range.length = std::min(extent.range.length, run.length);
     return !run.data;
 }

@@ -90,6 +90,11 @@ Result<NewImage> begin_qcow2(const CreateOptions& options, std::uint64_t size, O
     if (preallocation != Preallocation::off) {
         TRY(qcow2::preallocate(*image, GuestRange(GuestOffset(0), size), preallocation, progress));
     }
+    if (preallocation == Preallocation::falloc || preallocation == Preallocation::full) {
+        // the tables, too, so that writing to the disk needs no more space in the file
+        const std::uint64_t bytes = TRY(made.file->size());
+        TRY(made.file->allocate(HostRange(HostOffset(0), bytes)));
+    }
     made.format = std::move(image);
     return made;
 }

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <optional>
 #include <string>
 #include <vector>
@@ -31,6 +32,9 @@ struct ConvertOptions {
     std::uint64_t sparse_bytes = 4096;       // runs of zeroes at least this long become holes; 0: never
     unsigned threads = 0;                    // 0: as many as there are processors
     std::uint64_t rate_limit = 0;            // bytes a second; 0: none
+    // What cannot be read becomes zeroes, sector by sector, and is told to on_warning.
+    bool salvage = false;
+    std::function<void(const std::string&)> on_warning;
 };
 
 struct ConvertReport {

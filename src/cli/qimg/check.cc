@@ -11,6 +11,7 @@
 #include "cli/qimg/commands.hpp"
 #include "cli/qimg/json_text.hpp"
 #include "cli/qimg/messages.hpp"
+#include "cli/qimg/opener.hpp"
 #include "cli/qimg/output_format.hpp"
 #include "cli/qimg/progress_bar.hpp"
 #include "cli/qimg/source_image.hpp"
@@ -174,7 +175,7 @@ int check_command(int argc, char** argv) {
     CheckOptions options{image->path, image->open, line.repair,
                          [](const std::string& finding) { fmt::print(stderr, "{}\n", finding); }};
     ProgressBar progress(line.progress);
-    const auto report = check(options, file_opener(), progress);
+    const auto report = check(options, command_opener(), progress);
     if (!report) return failed(operands[0], *image, report.error());
     if (*format == OutputFormat::json) {
         print_json(check_json(*report, operands[0]));

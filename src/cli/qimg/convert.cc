@@ -13,6 +13,7 @@
 #include "cli/qimg/commands.hpp"
 #include "cli/qimg/create_options.hpp"
 #include "cli/qimg/messages.hpp"
+#include "cli/qimg/opener.hpp"
 #include "cli/qimg/option_list.hpp"
 #include "cli/qimg/progress_bar.hpp"
 #include "cli/qimg/size_argument.hpp"
@@ -74,6 +75,7 @@ constexpr const char* help =
     "  -p, --progress                show how far it is\n"
     "  -q, --quiet                   print nothing but errors\n"
     "  -U, --force-share             read images that are in use\n"
+    "      --salvage                 zeroes instead of what cannot be read, with a warning\n"
     "      --image-opts              SOURCE is a list such as driver=qcow2,file.filename=NAME\n"
     "      --target-image-opts       so is TARGET; needs -n\n"
     "  -t, -T CACHE, -C, -W          accepted; without effect\n"
@@ -181,7 +183,8 @@ std::optional<int> take_other(Request& request, int key, const Arguments& argume
         case bitmaps:
             return refuse("--bitmaps: copying bitmaps is not supported; without it, only the disk is copied");
         case salvage:
-            return refuse("--salvage: copying what is left of a damaged image is not supported");
+            request.convert.salvage = true;
+            break;
         default:
             return take_source_option(request.source, key, arguments);
     }
@@ -328,8 +331,9 @@ int convert_images(Request& request, std::vector<std::string> names) {
         request.convert.sources.push_back({source->path, source->open});
     }
     if (!resolve_target(request, target)) return 1;
+    if (!request.quiet) request.convert.on_warning = [](const std::string& text) { print_warning(text); };
     ProgressBar progress({.asked = request.show_progress && !request.quiet, .quiet = request.quiet});
-    const auto report = convert(request.convert, file_opener(), progress);
+    const auto report = convert(request.convert, command_opener(), progress);
     if (report) return 0;
     print_error(report.error());
     return 1;

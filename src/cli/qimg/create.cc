@@ -11,7 +11,9 @@
 #include "cli/qimg/commands.hpp"
 #include "cli/qimg/create_options.hpp"
 #include "cli/qimg/messages.hpp"
+#include "cli/qimg/opener.hpp"
 #include "cli/qimg/progress_bar.hpp"
+#include "cli/qimg/refusal.hpp"
 #include "cli/qimg/size_argument.hpp"
 #include "cli/qimg/source_image.hpp"
 #include "qimg/printable.hpp"
@@ -20,10 +22,13 @@ namespace qimg::cli {
 
 namespace {
 
+enum Key : int { force = long_only(0) };
+
 constexpr OptionSpec option_specs[] = {
-    {'f', "format", true},         {'o', "options", true},         {'b', "backing", true},
-    {'F', "backing-format", true}, {'u', "backing-unsafe", false}, {'q', "quiet", false},
-    {object, "object", true},
+    {'f', "format", true},          {'o', "options", true},
+    {'b', "backing", true},         {'F', "backing-format", true},
+    {'u', "backing-unsafe", false}, {'q', "quiet", false},
+    {object, "object", true},       {force, "force"},
 };
 
 constexpr const char* help =
@@ -35,6 +40,7 @@ constexpr const char* help =
     "  -F, --backing-format FORMAT   the format of that image\n"
     "  -u, --backing-unsafe          do not look whether it can be opened; SIZE is needed then\n"
     "  -o, --options NAME=VALUE,...  properties of the new image; -o help lists them\n"
+    "      --force                   also over a file that other images stand on, or with a wrong -F\n"
     "  -q, --quiet                   print nothing but errors\n"
     "      --object OBJECT           accepted; secrets are not used\n";
 
@@ -44,6 +50,7 @@ struct Request {
     std::optional<std::string> backing;
     std::optional<std::string> backing_format;
     bool unsafe = false;
+    bool force = false;
     bool quiet = false;
     std::string path;
     std::optional<std::uint64_t> size;
@@ -73,6 +80,9 @@ std::optional<int> take_option(Request& request, int key, const Arguments& argum
         case 'q':
             request.quiet = true;
             break;
+        case force:
+            request.force = true;
+            break;
         case object:
             if (!accept_object(arguments.value())) return 1;
             break;
@@ -100,13 +110,13 @@ Result<void> check_backing_names(const std::string& path, const CreationOptions&
 }
 
 // Opens the backing file to learn that it is there and how long it is.
-Result<std::uint64_t> backing_size(const std::string& path, const CreationOptions& options) {
+Result<std::uint64_t> backing_size(const Request& request, const CreationOptions& options) {
     SourceOptions how;
     how.format = options.value("backing_fmt");
-    const std::string name = resolve_reference(path, *options.value("backing_file"));
+    const std::string name = resolve_reference(request.path, *options.value("backing_file"));
     auto source = parse_source(name, how);
     if (!source) return std::unexpected<Error>(source.error());
-    const auto image = Image::open(source->path, source->open);
+    const auto image = Image::open(source->path, source->open, command_opener());
     if (!image) {
         Error error = without_open_prefix(*source, image.error());
         error.message += "\nCould not open backing image.";
@@ -116,6 +126,8 @@ Result<std::uint64_t> backing_size(const std::string& path, const CreationOption
         return fail_detailed(ErrorKind::invalid_argument, missing_backing_format,
                              fmt::format("Detected format of {}.", (*image)->format_name()));
     }
+    const auto right = protect_from_wrong_format(source->path, *how.format, request.force);
+    if (!right) return std::unexpected<Error>(right.error());
     return (*image)->size();
 }
 
@@ -141,13 +153,15 @@ Result<CreationOptions> prepare(const Request& request) {
     }
     const bool has_backing = options->value("backing_file").has_value();
     if (has_backing && !request.unsafe) {
-        const auto size = backing_size(request.path, *options);
+        const auto size = backing_size(request, *options);
         if (!size) return std::unexpected<Error>(size.error());
         if (!options->size()) options->set_size(*size);
     } else if (has_backing && !options->value("backing_fmt")) {
         return refuse(missing_backing_format);
     }
     if (!options->size()) return refuse("Image creation needs a size parameter");
+    const auto harmless = protect_dependants(request.path, "creating over it", request.force);
+    if (!harmless) return std::unexpected<Error>(harmless.error());
     return options;
 }
 
@@ -178,7 +192,7 @@ int create_image(const Request& request) {
     }
     options->check_backing = false;  // has been opened above
     ProgressBar progress({.quiet = request.quiet});
-    const auto report = create(*options, file_opener(), progress);
+    const auto report = create(*options, command_opener(), progress);
     if (!report) {
         if (report.error().system_errno == EFBIG) {
             print_errorf("{}: The image size is too large for file format '{}'{}", context, request.format,

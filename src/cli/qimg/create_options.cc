@@ -57,8 +57,9 @@ constexpr std::array foreign_formats = {
     "null-aio",   "null-co",      "parallels", "qcow",  "qed",   "quorum",   "rbd",
     "ssh",        "throttle",     "vdi",       "vhdx",  "vmdk",  "vpc",      "vvfat"};
 
+// "file" is what QEMU calls the layer below a format: without one above it, a raw image.
 bool is_ours(std::string_view format) {
-    return format == "qcow2" || format == "raw";
+    return format == "qcow2" || format == "raw" || format == "file";
 }
 bool is_foreign(std::string_view format) {
     return std::find(foreign_formats.begin(), foreign_formats.end(), format) != foreign_formats.end();
@@ -200,11 +201,11 @@ Result<Qcow2Layout> CreationOptions::qcow2_layout() const {
 Result<CreateOptions> CreationOptions::resolve(const std::string& path) const {
     CreateOptions options;
     options.path = path;
-    options.format = format_;
+    options.format = format_ == "file" ? "raw" : format_;
     options.size = size();
     const std::string preallocation = value("preallocation").value_or("off");
     const auto mode = preallocation_named(preallocation);
-    if (!mode && format_ == "raw") return refuse(fmt::format("invalid parameter value: {}", preallocation));
+    if (!mode && format_ != "qcow2") return refuse(fmt::format("invalid parameter value: {}", preallocation));
     if (!mode) return refuse_value("preallocation", preallocation);
     options.preallocation = *mode;
     if (format_ != "qcow2") return options;

@@ -11,6 +11,7 @@
 #include "cli/qimg/info_text.hpp"
 #include "cli/qimg/json_text.hpp"
 #include "cli/qimg/messages.hpp"
+#include "cli/qimg/opener.hpp"
 #include "cli/qimg/output_format.hpp"
 #include "cli/qimg/source_image.hpp"
 
@@ -72,7 +73,7 @@ int info_command(int argc, char** argv) {
     if (!image) return 1;
     options.path = image->path;
     options.open = image->open;
-    const auto images = info(options);
+    const auto images = info(options, command_opener());
     if (!images) return open_error(operands[0], *image, images.error());
     if (*format == OutputFormat::human) {
         print_all(*images);

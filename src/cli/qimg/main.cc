@@ -7,6 +7,7 @@
 
 #include "cli/qimg/commands.hpp"
 #include "cli/qimg/messages.hpp"
+#include "cli/qimg/opener.hpp"
 
 namespace {
 
@@ -42,18 +43,21 @@ void print_help() {
         "\nOptions:\n"
         "  -h, --help           print this and exit; after a command: its options\n"
         "  -V, --version        print the version and exit\n"
+        "      --trust          follow names in image headers wherever they lead\n"
         "  -T, --trace PATTERN  accepted and ignored\n"
         "\nSupported formats: qcow2 raw\n"
         "\nSizes are bytes, or numbers with the suffix k, M, G, T, P or E (powers of 1024).\n");
 }
 
 constexpr int stop = -1;
+constexpr int trust = 256;
 
 // Reads the options before the command; the exit status, or `stop` when a command follows.
 int read_own_options(int argc, char** argv) {
     static const ::option long_options[] = {{"help", no_argument, nullptr, 'h'},
                                             {"version", no_argument, nullptr, 'V'},
                                             {"trace", required_argument, nullptr, 'T'},
+                                            {"trust", no_argument, nullptr, trust},
                                             {nullptr, 0, nullptr, 0}};
     // "+": the first operand is the command, what follows is not ours
     for (int key; (key = ::getopt_long(argc, argv, "+:hVT:", long_options, nullptr)) != -1;) {
@@ -68,6 +72,9 @@ int read_own_options(int argc, char** argv) {
             case 'V':
                 print_version();
                 return 0;
+            case trust:
+                trust_headers();
+                break;
             default:
                 break;  // tracing: there is nothing to trace
         }

@@ -9,6 +9,7 @@
 #include "cli/qimg/arguments.hpp"
 #include "cli/qimg/commands.hpp"
 #include "cli/qimg/messages.hpp"
+#include "cli/qimg/opener.hpp"
 #include "cli/qimg/output_format.hpp"
 #include "cli/qimg/size_argument.hpp"
 #include "cli/qimg/source_image.hpp"
@@ -77,7 +78,7 @@ Result<bool> print_map(const MapOptions& options, OutputFormat format) {
         if (!complete) return fail(ErrorKind::cancelled, "");
         return {};
     };
-    const auto done = map(options, on_entry);
+    const auto done = map(options, on_entry, command_opener());
     if (!done && complete) return std::unexpected<Error>(done.error());
     if (first && format == OutputFormat::human) print_table_head();
     if (format == OutputFormat::json) {

@@ -61,7 +61,7 @@ void ProgressBar::update(std::uint64_t done, std::uint64_t total) {
     }
     if (mode_ == Mode::later && std::chrono::steady_clock::now() - started_ > patience) mode_ = Mode::on;
     if (mode_ != Mode::on) return;
-    if (percent >= drawn_ + step_percent || (done >= total && drawn_ < 100)) draw(percent);
+    if (percent >= drawn_ + step_percent || done >= total) draw(percent);
 }
 
 }  // namespace qimg::cli

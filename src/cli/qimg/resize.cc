@@ -9,20 +9,23 @@
 #include "cli/qimg/arguments.hpp"
 #include "cli/qimg/commands.hpp"
 #include "cli/qimg/messages.hpp"
+#include "cli/qimg/opener.hpp"
 #include "cli/qimg/option_list.hpp"
 #include "cli/qimg/preallocation_name.hpp"
 #include "cli/qimg/progress_bar.hpp"
+#include "cli/qimg/refusal.hpp"
 #include "cli/qimg/source_image.hpp"
 
 namespace qimg::cli {
 
 namespace {
 
-enum Key : int { preallocation = long_only(0), shrink };
+enum Key : int { preallocation = long_only(0), shrink, force };
 
 constexpr OptionSpec option_specs[] = {
     {'f', "format", true}, {'q', "quiet"},           {preallocation, "preallocation", true},
     {shrink, "shrink"},    {object, "object", true}, {image_opts, "image-opts"},
+    {force, "force"},
 };
 
 constexpr const char* help =
@@ -31,6 +34,7 @@ constexpr const char* help =
     "\n"
     "  -f, --format FORMAT         qcow2 or raw, instead of what the first bytes say\n"
     "      --shrink                allow the disk to become shorter: what lies behind its new end is lost\n"
+    "      --force                 also when other images stand on this one\n"
     "      --preallocation MODE    space for what is added: off, metadata, falloc or full\n"
     "  -q, --quiet                 print nothing but errors\n"
     "      --image-opts            IMAGE is a list such as driver=qcow2,file.filename=NAME\n"
@@ -40,6 +44,7 @@ struct Request {
     SourceOptions source;
     Preallocation preallocation = Preallocation::off;
     bool shrink = false;
+    bool force = false;
     bool quiet = false;
 };
 
@@ -60,6 +65,9 @@ std::optional<int> take_option(Request& request, int key, const Arguments& argum
         }
         case shrink:
             request.shrink = true;
+            break;
+        case force:
+            request.force = true;
             break;
         default:
             return take_source_option(request.source, key, arguments);
@@ -95,6 +103,13 @@ int resize_image(const std::string& name, const Request& request, const SizeChan
     const auto current = size_if_writable(name, *source);
     if (!current || !is_allowed(request, change, *current)) return 1;
 
+    if (*change.apply(*current) < *current) {
+        const auto harmless = protect_dependants(source->path, "making it shorter", request.force);
+        if (!harmless) {
+            print_error(harmless.error());
+            return 1;
+        }
+    }
     ResizeOptions options;
     options.path = source->path;
     options.open = source->open;
@@ -102,7 +117,7 @@ int resize_image(const std::string& name, const Request& request, const SizeChan
     options.shrink = request.shrink;
     options.preallocation = request.preallocation;
     ProgressBar progress({.quiet = request.quiet});
-    const auto report = resize(options, file_opener(), progress);
+    const auto report = resize(options, command_opener(), progress);
     if (!report) {
         print_error(report.error());
         return 1;

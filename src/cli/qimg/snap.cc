@@ -5,6 +5,7 @@
 #include "cli/qimg/arguments.hpp"
 #include "cli/qimg/commands.hpp"
 #include "cli/qimg/messages.hpp"
+#include "cli/qimg/opener.hpp"
 #include "qimg/operations/create.hpp"
 #include "qimg/printable.hpp"
 
@@ -65,7 +66,7 @@ int snap_command(int argc, char** argv) {
         }
         options.size = *change;
     }
-    const auto report = snap(options);
+    const auto report = snap(options, command_opener());
     if (!report) {
         print_error(report.error());
         return 1;

@@ -10,6 +10,7 @@
 #include "cli/qimg/commands.hpp"
 #include "cli/qimg/info_text.hpp"
 #include "cli/qimg/messages.hpp"
+#include "cli/qimg/opener.hpp"
 #include "cli/qimg/source_image.hpp"
 #include "qimg/printable.hpp"
 
@@ -79,7 +80,7 @@ constexpr Action actions[] = {
 int act(int key, const SnapshotOptions& options) {
     const auto action = std::find_if(std::begin(actions), std::end(actions),
                                      [&](const Action& one) { return one.key == key; });
-    const auto done = action->run(options, file_opener());
+    const auto done = action->run(options, command_opener());
     if (done) return 0;
     Error error = done.error();
     if (error.kind == ErrorKind::not_found) error = {error.kind, action->not_found, 0, error.message};
@@ -89,7 +90,7 @@ int act(int key, const SnapshotOptions& options) {
 }
 
 int list(const std::string& name, const ImageLocation& source, const SnapshotOptions& options) {
-    const auto snapshots = snapshot_list(options);
+    const auto snapshots = snapshot_list(options, command_opener());
     if (!snapshots) return open_error(name, source, snapshots.error());
     if (!snapshots->empty()) print_snapshots(*snapshots);
     return 0;

@@ -5,6 +5,7 @@
 #include "cli/qimg/image_name.hpp"
 #include "cli/qimg/json_text.hpp"
 #include "cli/qimg/messages.hpp"
+#include "cli/qimg/opener.hpp"
 #include "qimg/printable.hpp"
 
 namespace qimg::cli {
@@ -74,7 +75,7 @@ int open_error(const std::string& name, const ImageLocation& image, const Error&
 }
 
 std::optional<std::uint64_t> size_if_writable(const std::string& name, const ImageLocation& source) {
-    const auto image = Image::open(source.path, source.open);
+    const auto image = Image::open(source.path, source.open, command_opener());
     if (!image) {
         open_error(name, source, image.error());
         return std::nullopt;

@@ -39,9 +39,11 @@ std::string name_unknown_features(std::uint64_t unknown, const Extension* table)
     std::string names;
     const auto add = [&](std::string_view name) { names += (names.empty() ? "" : ", ") + printable(name); };
     if (table != nullptr) {
-        std::span<const std::byte> rest(table->data);
-        for (; rest.size() >= sizeof(disk::FeatureName); rest = rest.subspan(sizeof(disk::FeatureName))) {
-            const auto entry = load<disk::FeatureName>(rest);
+        Bytes entries = table->data;
+        // the zeroes behind the last name may be left out
+        entries.resize(divide_up(entries.size(), sizeof(disk::FeatureName)) * sizeof(disk::FeatureName));
+        for (std::size_t at = 0; at < entries.size(); at += sizeof(disk::FeatureName)) {
+            const auto entry = load<disk::FeatureName>(std::span(entries).subspan(at));
             if (entry.type != 0 || entry.bit > 63 || (unknown >> entry.bit & 1) == 0) continue;
             add(std::string_view(entry.name.data(), ::strnlen(entry.name.data(), entry.name.size())));
             unknown &= ~(1ull << entry.bit);

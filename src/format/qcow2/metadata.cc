@@ -214,12 +214,14 @@ Result<void> Qcow2::prepare_writing() {
     remember_tables();
     prepared_ = true;
     TRY(mark_bitmaps_in_use());
+    return clear_unknown_autoclear();
+}
+
+Result<void> Qcow2::clear_unknown_autoclear() {
     constexpr std::uint64_t known = disk::autoclear_bitmaps | disk::autoclear_data_file_raw;
-    if ((header_.autoclear & ~known) != 0) {
-        header_.autoclear &= known;
-        TRY(commit_header());
-    }
-    return {};
+    if ((header_.autoclear & ~known) == 0) return {};
+    header_.autoclear &= known;
+    return commit_header();
 }
 
 Result<void> Qcow2::reload() {

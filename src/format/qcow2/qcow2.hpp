@@ -66,6 +66,8 @@ class Qcow2 final : public Format {
     // Reads the refcounts, repairs them when the image is dirty, clears autoclear bits that we do not keep
     // up, marks bitmaps that will miss changes. Does so once.
     Result<void> prepare_writing() override;
+    // A bit that nobody here keeps up says nothing any more once the image is changed.
+    Result<void> clear_unknown_autoclear();
     Result<Reservation> reserve(GuestRange range) override;
     Result<void> publish(const Reservation& reservation) override;
     void cancel(const Reservation& reservation) override;

@@ -50,6 +50,26 @@ class RateLimit {
     std::chrono::steady_clock::time_point started_;
 };
 
+void warn(const ConvertOptions& options, const std::vector<std::string>& warnings) {
+    if (!options.on_warning) return;
+    for (const std::string& warning : warnings)
+        options.on_warning(warning);
+}
+
+// How much there is to read: what progress is measured by.
+Result<std::uint64_t> count_data(const Source& source, const PlanOptions& plan_options,
+                                 const ConvertOptions& options) {
+    Plan plan(source, plan_options);
+    std::uint64_t bytes = 0;
+    Window window;
+    while (true) {
+        const bool more = TRY(plan.next(window));
+        warn(options, window.warnings);
+        if (!more) return bytes;
+        bytes += window.data_bytes();
+    }
+}
+
 std::uint64_t copied_bytes(const Work& work) {
     std::uint64_t bytes = 0;
     for (const Run& run : work.runs) {
@@ -70,9 +90,11 @@ Result<std::vector<RunMaker>> make_members(const Source& source, const RunOption
 
 // Windows are taken from the plan in order and written in order; so the target's bytes do not depend on the
 // number of threads.
-Result<std::uint64_t> copy(const Source& source, Plan& plan, const RunOptions& run_options,
-                           const ConvertOptions& options, std::uint64_t size, Target& target,
+Result<std::uint64_t> copy(const Source& source, const PlanOptions& plan_options,
+                           const RunOptions& run_options, const ConvertOptions& options, Target& target,
                            Progress& progress) {
+    const std::uint64_t bytes_to_read = TRY(count_data(source, plan_options, options));
+    Plan plan(source, plan_options);
     std::vector<RunMaker> members = TRY(make_members(source, run_options, thread_count(options)));
     std::vector<Slot> slots(members.size() + spare_slots);
     Crew crew(members.size(), slots.size(), [&](std::size_t member, std::size_t slot) {
@@ -81,6 +103,7 @@ Result<std::uint64_t> copy(const Source& source, Plan& plan, const RunOptions& r
     const RateLimit limit(options.rate_limit);
     std::uint64_t planned = 0;
     std::uint64_t written = 0;
+    std::uint64_t bytes_read = 0;
     std::uint64_t bytes_copied = 0;
     bool more = true;
     while (true) {
@@ -92,9 +115,12 @@ Result<std::uint64_t> copy(const Source& source, Plan& plan, const RunOptions& r
         Slot& slot = slots[written % slots.size()];
         crew.wait(written++ % slots.size());
         TRY(slot.result);
+        warn(options, slot.work.window.warnings);
+        warn(options, slot.work.warnings);
         TRY(target.write(slot.work));
         bytes_copied += copied_bytes(slot.work);
-        progress.update(slot.work.window.range.end().bytes, size);
+        bytes_read += slot.work.window.data_bytes();
+        if (bytes_to_read != 0) progress.update(bytes_read, bytes_to_read);
         if (progress.cancelled()) return fail(ErrorKind::cancelled, "interrupted; nothing was written");
         limit.wait_after(bytes_copied);
     }
@@ -151,12 +177,12 @@ Result<ConvertReport> convert(const ConvertOptions& options, Opener& opener, Pro
         plan.base = runs.base = target.base();
         plan.base_depth = source.depth_of(target.base()->path());
     }
-    Plan windows(source, plan);
+    plan.salvage = runs.salvage = options.salvage;
     ConvertReport report;
     report.size = size;
-    report.bytes_copied = TRY(copy(source, windows, runs, options, plan.size, target, progress));
+    report.bytes_copied = TRY(copy(source, plan, runs, options, target, progress));
     TRY(target.finish());
-    progress.update(plan.size, plan.size);
+    progress.update(1, 1);
     return report;
 }
 

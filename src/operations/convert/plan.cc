@@ -43,6 +43,14 @@ bool Window::has_data() const {
                        [](const Piece& piece) { return qimg::has_data(piece.kind); });
 }
 
+std::uint64_t Window::data_bytes() const {
+    std::uint64_t bytes = 0;
+    for (const Piece& piece : pieces) {
+        if (qimg::has_data(piece.kind)) bytes += piece.range.length;
+    }
+    return bytes;
+}
+
 Result<bool> Plan::next(Window& window) {
     window.pieces.clear();
     const GuestOffset end(options_.size);
@@ -62,6 +70,7 @@ Result<bool> Plan::next(Window& window) {
         at_ = piece.range.end();
     }
     window.range = GuestRange::between(window.range.start, at_);
+    window.warnings = std::exchange(warnings_, {});
     return window.range.length != 0;
 }
 
@@ -85,7 +94,7 @@ Result<Piece> Plan::piece_at(GuestOffset at) {
 
 Result<Piece> Plan::classify(GuestOffset at) {
     if (!last_ || !last_->range.contains(at)) {
-        const SourceExtent extent = TRY(source_.extent(GuestRange::between(at, GuestOffset(options_.size))));
+        const SourceExtent extent = TRY(extent_from(at));
         if (options_.base != nullptr) {
             last_ = TRY(classify_over_base(extent));
         } else if (is_zero(extent.kind)) {
@@ -103,6 +112,18 @@ Result<Piece> Plan::classify(GuestOffset at) {
     // a part of a compressed cluster cannot be taken over
     if (rest.kind == PieceKind::verbatim && !(rest.range == last_->range)) rest.kind = PieceKind::read;
     return rest;
+}
+
+Result<SourceExtent> Plan::extent_from(GuestOffset at) {
+    const GuestRange rest = GuestRange::between(at, GuestOffset(options_.size));
+    if (!options_.salvage) return source_.extent(rest);
+    std::vector<std::string> warnings;
+    const SourceExtent extent = source_.salvage_extent(rest, warnings);
+    if (!warnings.empty() && at >= warned_up_to_) {
+        warnings_.insert(warnings_.end(), warnings.begin(), warnings.end());
+        warned_up_to_ = extent.range.end();
+    }
+    return extent;
 }
 
 // The backing image's own extents say where it reads as zeroes, and a source that stands on the same file

@@ -35,9 +35,12 @@ struct Piece {
 struct Window {
     GuestRange range;
     std::vector<Piece> pieces;
+    std::vector<std::string> warnings;  // about what could not be salvaged
 
     // Only then is it no longer than Plan::window_bytes.
     bool has_data() const;
+    // How much of it has to be read.
+    std::uint64_t data_bytes() const;
 };
 
 struct PlanOptions {
@@ -46,6 +49,7 @@ struct PlanOptions {
     bool keep_zeroes = true;  // false: known zeroes are copied like data
     std::optional<qcow2::Codec>
         verbatim_codec;                  // compressed clusters of `unit` bytes in it may be taken over
+    bool salvage = false;                // go on where the source cannot tell what it has
     const Image* base = nullptr;         // the target's backing image, if its content is to be relied on
     std::optional<unsigned> base_depth;  // where in the source's chain `base` is, too
 };
@@ -62,12 +66,15 @@ class Plan {
   private:
     Result<Piece> piece_at(GuestOffset at);
     Result<Piece> classify(GuestOffset at);
+    Result<SourceExtent> extent_from(GuestOffset at);
     Result<Piece> classify_over_base(const SourceExtent& extent) const;
     bool is_verbatim(const SourceExtent& extent) const;
 
     const Source& source_;
     PlanOptions options_;
     GuestOffset at_;
+    std::vector<std::string> warnings_;
+    GuestOffset warned_up_to_;  // extents may be asked for twice
     std::optional<Piece> last_;  // what classify() found, to be asked for its rest
 };
 

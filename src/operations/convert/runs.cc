@@ -50,6 +50,7 @@ Result<void> RunMaker::make_runs(Work& work) {
     work.runs.clear();
     work.non_zero.clear();
     work.compressed.clear();
+    work.warnings.clear();
     // whole units: a compressed cluster is never cut short
     if (work.window.has_data()) work.data.resize(round_up(work.window.range.length, options_.unit));
     for (const Piece& piece : work.window.pieces) {
@@ -98,7 +99,11 @@ Result<void> RunMaker::read_piece(Work& work, const Piece& piece) {
     // up to a whole unit, of which the source fills in zeroes past its end
     const GuestRange whole(piece.range.start, round_up(piece.range.length, options_.unit));
     const auto data = slice(work.data, work.window, whole);
-    TRY(source_->read(whole.start, data));
+    if (options_.salvage) {
+        source_->salvage(whole.start, data, work.warnings);
+    } else {
+        TRY(source_->read(whole.start, data));
+    }
     if (piece.kind == PieceKind::read) {
         split(work, piece.range);
         return {};

@@ -33,6 +33,7 @@ struct Work {
     Bytes data;                        // the window's bytes
     Bytes base;                        // the backing file's
     Bytes compressed;
+    std::vector<std::string> warnings;  // about what could not be salvaged
 };
 
 struct RunOptions {
@@ -41,6 +42,7 @@ struct RunOptions {
     const Image* base = nullptr;        // for PieceKind::compare
     std::optional<qcow2::Codec> codec;  // compress with it
     std::optional<int> level;
+    bool salvage = false;  // zeroes instead of what cannot be read
 };
 
 // Each thread has its own.

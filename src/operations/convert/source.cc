@@ -60,6 +60,14 @@ Result<void> show_snapshot(Image& image, const SnapshotChoice& wanted) {
     return {};
 }
 
+std::string extent_failure(GuestOffset at) {
+    return fmt::format("error while reading block status at offset {}", at.bytes);
+}
+
+std::string why(const Error& cause) {
+    return cause.system_errno == 0 ? cause.message : errno_text(cause.system_errno);
+}
+
 // The names of the files that one image of a chain is made of.
 bool is_made_of(const Image& image, const std::string& path) {
     return is_same_file(image.path(), path) || is_same_file(image.format().data_storage().name(), path);
@@ -133,7 +141,11 @@ Result<SourceExtent> Source::extent(GuestRange range) const {
     if (inside.bytes >= part.image->size()) return found;
     const auto extent = part.image->extent(
         GuestRange(inside, std::min(found.range.length, part.image->size() - inside.bytes)));
-    if (!extent) return fail_at("reading", range.start, extent.error());
+    if (!extent) {
+        Error error = extent.error();
+        error.message = fmt::format("{}: {}", extent_failure(range.start), why(extent.error()));
+        return std::unexpected<Error>(std::move(error));
+    }
     found.range.length = extent->range.length;
     found.kind = extent->kind;
     found.depth = extent->depth;
@@ -144,6 +156,34 @@ Result<SourceExtent> Source::extent(GuestRange range) const {
         found.holder = found.holder->backing();
     }
     return found;
+}
+
+void Source::salvage(GuestOffset at, std::span<std::byte> into, std::vector<std::string>& warnings) const {
+    const auto done = read(at, into);
+    if (done) return;
+    if (into.size() <= sector_bytes) {
+        std::fill(into.begin(), into.end(), std::byte{0});
+        warnings.push_back(fmt::format("error while reading offset {}: {}", at.bytes, why(done.error())));
+        return;
+    }
+    const std::size_t half = round_up(into.size() / 2, sector_bytes);
+    salvage(at, into.first(half), warnings);
+    salvage(at + half, into.subspan(half), warnings);
+}
+
+SourceExtent Source::salvage_extent(GuestRange range, std::vector<std::string>& warnings) const {
+    while (true) {
+        const auto found = extent(range);
+        if (found) return *found;
+        if (range.length <= sector_bytes) {
+            warnings.push_back(found.error().message);
+            SourceExtent unknown;
+            unknown.range = range;
+            unknown.kind = ExtentKind::data;
+            return unknown;
+        }
+        range.length = round_up(range.length / 2, sector_bytes);
+    }
 }
 
 bool Source::uses(const std::string& path) const {

@@ -33,6 +33,10 @@ class Source {
     // Safe from several threads. Bytes past the end read as zeroes. Errors name the guest offset.
     Result<void> read(GuestOffset at, std::span<std::byte> into) const;
     Result<SourceExtent> extent(GuestRange range) const;
+    // The same for damaged images: what cannot be read are zeroes, what cannot be told is data. Each sector that
+    // this concerns is a line in `warnings`.
+    void salvage(GuestOffset at, std::span<std::byte> into, std::vector<std::string>& warnings) const;
+    SourceExtent salvage_extent(GuestRange range, std::vector<std::string>& warnings) const;
 
     // True when one of the files of one of the chains is the file `path`.
     bool uses(const std::string& path) const;

@@ -1,0 +1,55 @@
+// Deciding about risky names.
+// SPDX-License-Identifier: Apache-2.0
+#include "cli/qimg/opener.hpp"
+
+#include <fmt/core.h>
+
+#include "cli/qimg/refusal.hpp"
+#include "cli/qimg/source_image.hpp"
+#include "qimg/printable.hpp"
+#include "qimg/trust.hpp"
+
+namespace qimg::cli {
+
+namespace {
+
+bool is_trusting = false;
+
+Result<void> decide(const std::string& risk) {
+    if (is_trusting) return {};
+    return refuse_unless_compatible(risk, "use 'qimg --trust COMMAND …' if you trust that image");
+}
+
+class CommandOpener final : public Opener {
+  public:
+    Result<std::unique_ptr<Storage>> open(const std::string& path, const FileOptions& options) override {
+        return cautious_.open(path, options);
+    }
+    Result<std::unique_ptr<Storage>> open_reference(const std::string& named_by, const std::string& path,
+                                                    const FileOptions& options) override {
+        return cautious_.open_reference(named_by, path, options);
+    }
+    Result<ImageLocation> locate(const std::string& named_by, const std::string& name) override {
+        const auto decided =
+            decide(fmt::format("'{}' is named in the header of '{}', but is not a file's name",
+                               printable(name), printable(named_by)));
+        if (!decided) return std::unexpected<Error>(decided.error());
+        return parse_source(name, {});
+    }
+
+  private:
+    CautiousOpener cautious_{decide};
+};
+
+}  // namespace
+
+void trust_headers() {
+    is_trusting = true;
+}
+
+Opener& command_opener() {
+    static CommandOpener opener;
+    return opener;
+}
+
+}  // namespace qimg::cli
