@@ -1,7 +1,6 @@
 // Opening an image and the chain below it.
 // SPDX-License-Identifier: Apache-2.0
 #include <algorithm>
-#include <array>
 #include <vector>
 
 #include "base/text.hpp"
@@ -90,12 +89,6 @@ Opener& file_opener() {
     return opener;
 }
 
-Result<std::string> probe_format(const Storage& storage) {
-    std::array<std::byte, 4> start;
-    TRY(storage.read(HostOffset(0), start));
-    return std::string(qcow2::has_magic(start) ? "qcow2" : "raw");
-}
-
 std::optional<std::string> protocol_of(const std::string& name) {
     const std::size_t end = name.find_first_of(":/");
     if (end == name.npos || name[end] == '/') return std::nullopt;
@@ -146,6 +139,11 @@ Result<std::unique_ptr<Format>> open_format(std::unique_ptr<Storage> storage, co
         raw::RawOptions part;
         if (assembly != nullptr) part = {assembly->raw_start, assembly->raw_bytes, assembly->whole_sectors};
         return raw::open(std::move(storage), part);
+    }
+    if (is_foreign_format(format)) {
+        return failf(ErrorKind::unsupported, "Images of the format '{}' are not supported{}",
+                     printable(format),
+                     options.format ? "" : "; say -f raw if it is none, in spite of its first bytes");
     }
     if (format != "qcow2")
         return failf(ErrorKind::invalid_argument, "Unknown driver '{}'", printable(format));

@@ -5,14 +5,17 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <string_view>
 
 #include "format/format.hpp"
 #include "qimg/image.hpp"
 
 namespace qimg {
 
-// "qcow2" or "raw", by the first bytes.
+// By the first bytes: "qcow2", the name of a format that is not ours, or else "raw".
 Result<std::string> probe_format(const Storage& storage);
+// True for formats that exist and are none of ours.
+bool is_foreign_format(std::string_view name);
 
 // The format of one file, without its backing image. `format` absent: probed.
 Result<std::unique_ptr<Format>> open_format(std::unique_ptr<Storage> storage, const std::string& path,

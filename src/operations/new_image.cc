@@ -20,7 +20,6 @@ Result<void> lay_out_raw(NewFile& file, std::uint64_t size, Preallocation preall
     switch (preallocation) {
         case Preallocation::off:
             // as QEMU does: with a first block in place, programs can find out how the file has to be aligned
-            if (size == 0 || TRY(file.allocated_bytes()) != 0) return {};
             return write_plain_zeroes(file, intersection(all, HostRange(HostOffset(0), first_block_bytes)));
         case Preallocation::metadata:
             return fail(ErrorKind::invalid_argument, "Unsupported preallocation mode: metadata");

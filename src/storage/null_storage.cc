@@ -1,4 +1,4 @@
-// Zeroes.
+// A storage that is all zeroes and takes no space.
 // SPDX-License-Identifier: Apache-2.0
 #include "storage/null_storage.hpp"
 

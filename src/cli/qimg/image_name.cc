@@ -133,6 +133,13 @@ Result<std::uint64_t> take_bytes(NodeMembers& members, const std::string& name, 
     return *parsed;
 }
 
+bool is_foreign_protocol(std::string_view name) {
+    constexpr std::array protocols = {"nbd",   "nbd+tcp", "nbd+unix", "nbds", "http",
+                                      "https", "ftp",     "ftps",     "ssh",  "rbd",
+                                      "nfs",   "iscsi",   "gluster",  "fat",  "blkverify"};
+    return std::find(protocols.begin(), protocols.end(), name) != protocols.end();
+}
+
 bool is_file_driver(std::string_view driver) {
     constexpr std::array drivers = {"file", "host_device", "null-co", "null-aio"};
     return std::find(drivers.begin(), drivers.end(), driver) != drivers.end();
@@ -356,6 +363,9 @@ Result<ImageLocation> location_of_name(const std::string& name) {
         const std::size_t colon = rest.find(':');
         read = read_faulty_file({{"config", rest.substr(0, colon)}, {"x-image", rest.substr(colon + 1)}},
                                 making);
+    } else if (is_foreign_protocol(*protocol)) {
+        return fail(ErrorKind::unsupported,
+                    fmt::format("The protocol '{}' is not supported, only files are", printable(*protocol)));
     } else {
         return refuse(fmt::format("Unknown protocol '{}'", printable(*protocol)));
     }

@@ -119,8 +119,9 @@ Result<std::uint64_t> copy(const Source& source, const PlanOptions& plan_options
         warn(options, slot.work.warnings);
         TRY(target.write(slot.work));
         bytes_copied += copied_bytes(slot.work);
-        bytes_read += slot.work.window.data_bytes();
-        if (bytes_to_read != 0) progress.update(bytes_read, bytes_to_read);
+        const std::uint64_t step = slot.work.window.data_bytes();
+        bytes_read += step;
+        if (step != 0) progress.update(bytes_read, bytes_to_read);
         if (progress.cancelled()) return fail(ErrorKind::cancelled, "interrupted; nothing was written");
         limit.wait_after(bytes_copied);
     }

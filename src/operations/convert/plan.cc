@@ -70,7 +70,7 @@ Result<bool> Plan::next(Window& window) {
         at_ = piece.range.end();
     }
     window.range = GuestRange::between(window.range.start, at_);
-    window.warnings = std::exchange(warnings_, {});
+    hand_out_warnings(window);
     return window.range.length != 0;
 }
 
@@ -114,13 +114,25 @@ Result<Piece> Plan::classify(GuestOffset at) {
     return rest;
 }
 
+// Those about the window: what comes behind it may have been looked at already.
+void Plan::hand_out_warnings(Window& window) {
+    window.warnings.clear();
+    const auto behind = std::find_if(warnings_.begin(), warnings_.end(), [&](const Warning& warning) {
+        return warning.at >= window.range.end();
+    });
+    for (auto warning = warnings_.begin(); warning != behind; ++warning)
+        window.warnings.push_back(std::move(warning->text));
+    warnings_.erase(warnings_.begin(), behind);
+}
+
 Result<SourceExtent> Plan::extent_from(GuestOffset at) {
     const GuestRange rest = GuestRange::between(at, GuestOffset(options_.size));
     if (!options_.salvage) return source_.extent(rest);
     std::vector<std::string> warnings;
-    const SourceExtent extent = source_.salvage_extent(rest, warnings);
+    SourceExtent extent = source_.salvage_extent(rest, warnings);
     if (!warnings.empty() && at >= warned_up_to_) {
-        warnings_.insert(warnings_.end(), warnings.begin(), warnings.end());
+        for (std::string& text : warnings)
+            warnings_.push_back({at, std::move(text)});
         warned_up_to_ = extent.range.end();
     }
     return extent;

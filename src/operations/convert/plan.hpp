@@ -66,6 +66,7 @@ class Plan {
   private:
     Result<Piece> piece_at(GuestOffset at);
     Result<Piece> classify(GuestOffset at);
+    void hand_out_warnings(Window& window);
     Result<SourceExtent> extent_from(GuestOffset at);
     Result<Piece> classify_over_base(const SourceExtent& extent) const;
     bool is_verbatim(const SourceExtent& extent) const;
@@ -73,9 +74,13 @@ class Plan {
     const Source& source_;
     PlanOptions options_;
     GuestOffset at_;
-    std::vector<std::string> warnings_;
-    GuestOffset warned_up_to_;  // extents may be asked for twice
-    std::optional<Piece> last_;  // what classify() found, to be asked for its rest
+    struct Warning {
+        GuestOffset at;
+        std::string text;
+    };
+    std::vector<Warning> warnings_;  // in guest order, not handed out yet
+    GuestOffset warned_up_to_;       // extents may be asked for twice
+    std::optional<Piece> last_;      // what classify() found, to be asked for its rest
 };
 
 }  // namespace qimg
