@@ -12,6 +12,7 @@
 #include "base/text.hpp"
 #include "base/try.hpp"
 #include "qimg/operations/info.hpp"
+#include "qimg/trust.hpp"
 
 namespace qimg::vm {
 
@@ -24,7 +25,13 @@ constexpr const char* network_default = "default";
 Result<std::vector<ImageInfo>> open_chain(const std::string& base, const std::optional<std::string>& format) {
     InfoOptions options{.path = base, .open = {}, .backing_chain = true};
     options.open.format = format;
-    auto chain = info(options);
+    // QEMU would follow any name, and hand the file to the guest
+    CautiousOpener opener([&](const std::string& risk) {
+        return failf(ErrorKind::unsafe,
+                     "{}; if that is right, make one image of both: 'qimg --trust convert -O qcow2 {} NEW'", risk,
+                     printable(base));
+    });
+    auto chain = info(options, opener);
     if (!chain && chain.error().kind == ErrorKind::in_use) {
         return failf(
             ErrorKind::in_use,
