@@ -10,16 +10,10 @@
 
 #include "qimg/image.hpp"
 #include "qimg/operations/create.hpp"
+#include "qimg/operations/snapshot.hpp"
 #include "qimg/progress.hpp"
 
 namespace qimg {
-
-// An internal snapshot by id, by name, or by both; with `either`, by an id or else a name.
-struct SnapshotChoice {
-    std::optional<std::string> id;
-    std::optional<std::string> name;
-    bool either = false;
-};
 
 struct ConvertOptions {
     std::vector<ImageLocation> sources;      // one after the other, as one disk

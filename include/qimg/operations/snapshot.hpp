@@ -2,6 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -14,6 +15,13 @@ struct SnapshotOptions {
     std::string path;
     OpenOptions open;
     std::string name;  // create: the new snapshot's name; else a name or an id
+};
+
+// An internal snapshot by id, by name, or by both; with `either`, by an id or else a name.
+struct SnapshotChoice {
+    std::optional<std::string> id;
+    std::optional<std::string> name;
+    bool either = false;
 };
 
 Result<std::vector<SnapshotInfo>> snapshot_list(const SnapshotOptions& options,

@@ -8,11 +8,11 @@
 #include "base/text.hpp"
 #include "base/try.hpp"
 #include "image/opener.hpp"
-#include "operations/convert/crew.hpp"
 #include "operations/convert/plan.hpp"
 #include "operations/convert/runs.hpp"
 #include "operations/convert/source.hpp"
 #include "operations/convert/target.hpp"
+#include "operations/crew.hpp"
 
 namespace qimg {
 

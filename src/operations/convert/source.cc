@@ -9,56 +9,11 @@
 #include "base/text.hpp"
 #include "base/try.hpp"
 #include "format/format.hpp"
-#include "format/qcow2/qcow2.hpp"
-#include "format/qcow2/snapshots.hpp"
+#include "operations/snapshot_view.hpp"
 
 namespace qimg {
 
 namespace {
-
-constexpr const char* no_snapshot = "Failed to load snapshot: Can't find snapshot";
-
-// An id is looked for before a name, as qemu-img does.
-Result<qcow2::Snapshot> find_snapshot(const qcow2::Qcow2& image, const SnapshotChoice& wanted) {
-    const auto snapshots = TRY(qcow2::read_snapshots(image.storage(), image.header()));
-    const bool exact = wanted.id.has_value() && wanted.name.has_value();
-    const auto has_id = [&](const auto& snapshot) { return wanted.id && snapshot.info.id == *wanted.id; };
-    const auto has_name = [&](const auto& snapshot) {
-        return wanted.name && snapshot.info.name == *wanted.name;
-    };
-    for (const auto& snapshot : snapshots) {
-        if (wanted.either ? has_id(snapshot)
-            : exact       ? has_id(snapshot) && has_name(snapshot)
-                          : has_id(snapshot)) {
-            return snapshot;
-        }
-    }
-    for (const auto& snapshot : snapshots) {
-        if ((wanted.either || !exact) && has_name(snapshot)) return snapshot;
-    }
-    return fail(ErrorKind::not_found, no_snapshot);
-}
-
-// Makes an image that was opened for reading show what it was when the snapshot was taken. The disk keeps its
-// present size, as in qemu-img, unless the snapshot is of a longer one.
-Result<void> show_snapshot(Image& image, const SnapshotChoice& wanted) {
-    auto* qcow2 = dynamic_cast<qcow2::Qcow2*>(&image.format());
-    if (qcow2 == nullptr) return fail(ErrorKind::not_found, no_snapshot);
-    const qcow2::Snapshot found = TRY(find_snapshot(*qcow2, wanted));
-    const qcow2::Geometry& geometry = qcow2->geometry();
-    auto table = TRY(qcow2::read_l1_table(qcow2->storage(), geometry, found.l1_table, found.l1_entries));
-    const std::uint64_t size = std::max(qcow2->size(), found.info.disk_bytes);
-    const std::uint64_t entries = geometry.l1_entries_for(size);
-    if (entries > qcow2::l1_table_bytes_max / qcow2::table_entry_bytes) {
-        return failf(ErrorKind::corrupt,
-                     "{}: snapshot of a disk of {} bytes, larger than any L1 table can map",
-                     printable(image.path()), size);
-    }
-    table.resize(std::max<std::size_t>(table.size(), entries));
-    qcow2->header().size = size;
-    qcow2->replace_l1(found.l1_table, std::move(table));
-    return {};
-}
 
 std::string extent_failure(GuestOffset at) {
     return fmt::format("error while reading block status at offset {}", at.bytes);

@@ -8,9 +8,9 @@
 #include "base/bytes.hpp"
 #include "format/qcow2/create.hpp"
 #include "format/raw/raw.hpp"
-#include "operations/convert/crew.hpp"
 #include "operations/convert/plan.hpp"
 #include "operations/convert/runs.hpp"
+#include "operations/crew.hpp"
 
 using namespace qimg;
 

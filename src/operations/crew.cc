@@ -1,6 +1,6 @@
 // Threads that are started only when there is enough to do.
 // SPDX-License-Identifier: Apache-2.0
-#include "operations/convert/crew.hpp"
+#include "operations/crew.hpp"
 
 #include <system_error>
 
