@@ -8,6 +8,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 
@@ -20,6 +21,14 @@ namespace qimg {
 struct StorageExtent {
     std::uint64_t length = 0;  // > 0 inside the storage
     bool data = true;
+};
+
+// Tells whether two storages are the same file, whatever names they were opened by.
+struct FileIdentity {
+    std::uint64_t device = 0;
+    std::uint64_t inode = 0;
+
+    friend bool operator==(const FileIdentity&, const FileIdentity&) = default;
 };
 
 class Storage {
@@ -51,6 +60,8 @@ class Storage {
     virtual Result<StorageExtent> extent(HostOffset at) const = 0;
     // Bytes of disk space in use (what `du` counts).
     virtual Result<std::uint64_t> allocated_bytes() const = 0;
+    // Empty where that cannot be told, or where reading the same bytes again may give others.
+    virtual std::optional<FileIdentity> identity() const { return std::nullopt; }
 
   protected:
     Storage() = default;

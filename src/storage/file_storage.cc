@@ -170,6 +170,13 @@ Result<std::uint64_t> FileStorage<Base>::allocated_bytes() const {
     return static_cast<std::uint64_t>(status.st_blocks) * 512;
 }
 
+template <class Base>
+std::optional<FileIdentity> FileStorage<Base>::identity() const {
+    struct stat status;
+    if (::fstat(fd_.get(), &status) != 0) return std::nullopt;
+    return FileIdentity{status.st_dev, status.st_ino};
+}
+
 template class FileStorage<Storage>;
 template class FileStorage<NewFile>;
 

@@ -26,6 +26,7 @@ class FileStorage : public Base {
     Result<void> flush() override;
     Result<StorageExtent> extent(HostOffset at) const override;
     Result<std::uint64_t> allocated_bytes() const override;
+    std::optional<FileIdentity> identity() const override;
 
   protected:
     Fd fd_;

@@ -7,6 +7,7 @@
 namespace qimg::cli {
 
 int check_command(int argc, char** argv);
+int compare_command(int argc, char** argv);
 int convert_command(int argc, char** argv);
 int create_command(int argc, char** argv);
 int info_command(int argc, char** argv);

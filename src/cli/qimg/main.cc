@@ -21,6 +21,7 @@ struct Command {
 
 constexpr Command commands[] = {
     {"check", check_command, "check and repair an image"},
+    {"compare", compare_command, "tell whether guests see the same on two disks"},
     {"convert", convert_command, "copy a disk into a new image of any format"},
     {"create", create_command, "make a new image"},
     {"info", info_command, "tell what an image is"},

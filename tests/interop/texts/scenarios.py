@@ -362,6 +362,55 @@ def snapshots():
     yield Scenario("snapshot -d ID", IMAGES, [["snapshot", "-d", "1", "snapped.q"]], "an id will do, as with -a")
 
 
+PAIRS = RAW + r"""
+cp disk.raw other.raw; printf x | dd of=other.raw bs=1 seek=700000 conv=notrunc status=none
+truncate -s 2M long.raw; truncate -s 1000 odd.raw; : > empty.raw; head -c 1M /dev/zero > zeroes.raw; truncate -s 1M hole.raw
+qemu-img convert -O qcow2 disk.raw disk.q
+qemu-img convert -O qcow2 -c disk.raw packed.q
+qemu-img convert -O qcow2 -S 0 disk.raw full.q
+qemu-img create -q -f qcow2 -b disk.q -F qcow2 over.q
+qemu-img create -q -f qcow2 -b disk.q -F qcow2 longer.q 2M
+qemu-img create -q -f qcow2 -o preallocation=metadata reserved.q 1M
+qemu-img create -q -f qcow2 zeroed.q 1M; qemu-io -c 'write -z 0 1M' zeroed.q
+qemu-img create -q -f qcow2 kept.q 1M; qemu-io -c 'write 0 1M' -c 'write -z 0 1M' kept.q
+qemu-img create -q -f qcow2 holes.q 2G; qemu-io -c 'write -z 1G 64k' holes.q
+qemu-img create -q -f qcow2 nothing.q 2G
+qemu-img create -q -f qcow2 -o extended_l2=on parts.q 1M; qemu-io -c 'write 190k 10k' -c 'write -z 256k 2k' parts.q
+"""
+COMPARED = """disk.raw other.raw long.raw odd.raw empty.raw zeroes.raw hole.raw disk.q packed.q full.q over.q longer.q
+reserved.q zeroed.q kept.q holes.q nothing.q parts.q""".split()
+
+
+def comparisons():
+    for first in COMPARED:
+        commands = [["compare", *words, first, second] for second in COMPARED for words in ([], ["-q"])]
+        yield Scenario(f"compare {first}", PAIRS, commands, changes=False)
+        # QEMU counts the place of a cluster as that of its unallocated subclusters, too
+        commands = [["compare", "-s", first, second] for second in COMPARED if "parts.q" not in (first, second)]
+        yield Scenario(f"compare -s {first}", PAIRS, commands, changes=False)
+    yield Scenario("compare", PAIRS, lines("""
+        compare
+        compare disk.raw
+        compare disk.raw disk.raw disk.raw
+        compare --bad disk.raw disk.raw
+        compare nowhere disk.raw
+        compare disk.raw nowhere
+        compare -f qcow2 disk.raw disk.q
+        compare -F qcow2 disk.q disk.raw
+        compare -F foo disk.q disk.raw
+        compare -f raw -F raw disk.q disk.q
+        compare -T foo disk.q disk.q
+        compare -T none disk.q disk.q
+        compare -U disk.q disk.q
+        compare --object foo disk.q disk.q
+        compare --image-opts -f raw disk.q disk.q
+        compare --image-opts driver=raw,file.filename=disk.raw driver=qcow2,file.filename=disk.q
+        compare -p hole.raw hole.raw
+        compare -p hole.raw long.raw
+    """), changes=False)
+
+
 def all_scenarios():
-    groups = (usage, image_names, queries, create_options, create_matrix, sizes, create_backing, resizes, snapshots)
+    groups = (usage, image_names, queries, create_options, create_matrix, sizes, create_backing, resizes, snapshots,
+              comparisons)
     return [scenario for group in groups for scenario in group()]
