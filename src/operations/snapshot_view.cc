@@ -40,7 +40,13 @@ Result<qcow2::Snapshot> find_snapshot(const qcow2::Qcow2& image, const SnapshotC
 
 Result<void> show_snapshot(Image& image, const SnapshotChoice& wanted) {
     auto* qcow2 = dynamic_cast<qcow2::Qcow2*>(&image.format());
-    if (qcow2 == nullptr) return fail(ErrorKind::not_found, no_snapshot);
+    if (qcow2 == nullptr) {
+        return failf(
+            ErrorKind::unsupported,
+            "Failed to load snapshot: Block format '{}' used by device '' does not support temporarily "
+            "loading internal snapshots",
+            image.format_name());
+    }
     const qcow2::Snapshot found = TRY(find_snapshot(*qcow2, wanted));
     const qcow2::Geometry& geometry = qcow2->geometry();
     auto table = TRY(qcow2::read_l1_table(qcow2->storage(), geometry, found.l1_table, found.l1_entries));

@@ -12,6 +12,7 @@ int convert_command(int argc, char** argv);
 int create_command(int argc, char** argv);
 int info_command(int argc, char** argv);
 int map_command(int argc, char** argv);
+int measure_command(int argc, char** argv);
 int resize_command(int argc, char** argv);
 int snap_command(int argc, char** argv);
 int snapshot_command(int argc, char** argv);

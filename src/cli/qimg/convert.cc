@@ -17,6 +17,7 @@
 #include "cli/qimg/option_list.hpp"
 #include "cli/qimg/progress_bar.hpp"
 #include "cli/qimg/size_argument.hpp"
+#include "cli/qimg/snapshot_choice.hpp"
 #include "cli/qimg/source_image.hpp"
 #include "qimg/printable.hpp"
 
@@ -124,30 +125,6 @@ std::optional<int> take_sparse_size(Request& request, const char* text) {
     return std::nullopt;
 }
 
-// "snapshot.id=ID,snapshot.name=NAME", or one word that may be either.
-std::optional<int> take_snapshot(Request& request, const std::string& text) {
-    SnapshotChoice choice;
-    if (!text.starts_with("snapshot.")) {
-        choice = SnapshotChoice{text, text, true};
-        request.convert.snapshot = choice;
-        return std::nullopt;
-    }
-    OptionList list;
-    if (!list.add(text)) return refuse("Failed in parsing snapshot param '{}'", text);
-    for (const auto& [name, value] : list.items()) {
-        if (name == "snapshot.id") {
-            choice.id = value;
-        } else if (name == "snapshot.name") {
-            choice.name = value;
-        } else {
-            print_errorf("Invalid parameter '{}'", name);
-            return refuse("Failed in parsing snapshot param '{}'", text);
-        }
-    }
-    request.convert.snapshot = choice;
-    return std::nullopt;
-}
-
 std::optional<int> take_number(Request& request, int key, const char* text) {
     constexpr int threads_max = 16;
     const auto number = parse_int(text);
@@ -241,7 +218,9 @@ std::optional<int> take_option(Request& request, int key, const Arguments& argum
             request.has_options = true;
             break;
         case 'l':
-            return take_snapshot(request, arguments.value());
+            request.convert.snapshot = parse_snapshot_choice(arguments.value());
+            if (!request.convert.snapshot) return 1;
+            break;
         case 'p':
             request.show_progress = true;
             break;

@@ -28,6 +28,8 @@ class CreationOptions {
 
     // The text of an option, as it is echoed; empty when it was not given and has no default.
     std::optional<std::string> value(std::string_view name) const;
+    // The option with its number, or null when it was not given and has no default.
+    const OptionValue* find(std::string_view name) const;
     // Bytes.
     std::optional<std::uint64_t> size() const;
     void set_size(std::uint64_t bytes);
@@ -38,7 +40,6 @@ class CreationOptions {
     Result<CreateOptions> resolve(const std::string& path) const;
 
   private:
-    const OptionValue* find(std::string_view name) const;
     Result<Qcow2Layout> qcow2_layout() const;
 
     std::string format_;

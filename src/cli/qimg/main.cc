@@ -26,6 +26,7 @@ constexpr Command commands[] = {
     {"create", create_command, "make a new image"},
     {"info", info_command, "tell what an image is"},
     {"map", map_command, "tell where each part of the disk lies"},
+    {"measure", measure_command, "tell how much space a new image will need"},
     {"resize", resize_command, "make the disk longer or shorter"},
     {"snap", snap_command, "make an overlay of an image that stays as it is"},
     {"snapshot", snapshot_command, "list, make, go back to and delete snapshots inside an image"},

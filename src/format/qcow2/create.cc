@@ -16,6 +16,29 @@ std::unexpected<Error> refuse(std::string message) {
     return fail(ErrorKind::invalid_argument, std::move(message));
 }
 
+Result<void> check_cluster_size(const Qcow2Layout& layout) {
+    if (!std::has_single_bit(layout.cluster_bytes) || layout.cluster_bytes < 1u << cluster_bits_min ||
+        layout.cluster_bytes > 1u << cluster_bits_max) {
+        return refuse("Cluster size must be a power of two between 512 and 2048k");
+    }
+    return {};
+}
+
+Result<void> check_entry_widths(const Qcow2Layout& layout) {
+    if (layout.extended_l2 && layout.cluster_bytes < 1u << cluster_bits_min_extended_l2) {
+        return refuse("Extended L2 entries are only supported with cluster sizes of at least 16384 bytes");
+    }
+    if (!std::has_single_bit(layout.refcount_bits) || layout.refcount_bits > 1u << refcount_order_max) {
+        return refuse("Refcount width must be a power of two and may not exceed 64 bits");
+    }
+    return {};
+}
+
+Geometry geometry_of(const Qcow2Layout& layout) {
+    return Geometry(static_cast<unsigned>(std::countr_zero(layout.cluster_bytes)),
+                    static_cast<unsigned>(std::countr_zero(layout.refcount_bits)), layout.extended_l2);
+}
+
 Result<void> check_version_2(const Qcow2Layout& layout) {
     const auto needs_v3 = [](std::string_view what) {
         return refuse(fmt::format(
@@ -54,9 +77,7 @@ Result<void> check_references(const Qcow2Layout& layout, Preallocation prealloca
 Header new_header(const Qcow2Layout& layout, std::uint64_t size) {
     Header header;
     header.version = layout.version;
-    header.geometry =
-        Geometry(static_cast<unsigned>(std::countr_zero(layout.cluster_bytes)),
-                 static_cast<unsigned>(std::countr_zero(layout.refcount_bits)), layout.extended_l2);
+    header.geometry = geometry_of(layout);
     header.size = size;
     if (layout.extended_l2) header.incompatible |= disk::incompatible_extended_l2;
     if (layout.lazy_refcounts) header.compatible |= disk::compatible_lazy_refcounts;
@@ -90,27 +111,30 @@ Result<void> fill_space(Qcow2& image, HostRange space, Preallocation preallocati
 
 Result<void> check_layout(const Qcow2Layout& layout, std::uint64_t size, Preallocation preallocation) {
     if (layout.version != 2 && layout.version != 3) return refuse("Invalid compatibility level");
-    if (!std::has_single_bit(layout.cluster_bytes) || layout.cluster_bytes < 1u << cluster_bits_min ||
-        layout.cluster_bytes > 1u << cluster_bits_max) {
-        return refuse("Cluster size must be a power of two between 512 and 2048k");
-    }
+    TRY(check_cluster_size(layout));
     if (layout.version < 3) TRY(check_version_2(layout));
-    if (layout.extended_l2 && layout.cluster_bytes < 1u << cluster_bits_min_extended_l2) {
-        return refuse("Extended L2 entries are only supported with cluster sizes of at least 16384 bytes");
-    }
-    if (!std::has_single_bit(layout.refcount_bits) || layout.refcount_bits > 1u << refcount_order_max) {
-        return refuse("Refcount width must be a power of two and may not exceed 64 bits");
-    }
+    TRY(check_entry_widths(layout));
     if (layout.compression_type != "zlib" && layout.compression_type != "zstd") {
         return refuse(fmt::format("Unknown compression type '{}'", printable(layout.compression_type)));
     }
     TRY(check_references(layout, preallocation));
-    const Geometry geometry = new_header(layout, size).geometry;
+    const Geometry geometry = geometry_of(layout);
     if (size > 1ull << 62 || geometry.l1_entries_for(size) * table_entry_bytes > l1_table_bytes_max) {
         return fail(ErrorKind::no_space,
                     "The image size is too large for file format 'qcow2' (try using a larger cluster size)");
     }
     return {};
+}
+
+Result<Geometry> checked_geometry(const Qcow2Layout& layout) {
+    TRY(check_cluster_size(layout));
+    TRY(check_entry_widths(layout));
+    if (layout.version < 3 && layout.refcount_bits != 16) {
+        return refuse(
+            "Different refcount widths than 16 bits require compatibility level 1.1 or above (use compat=1.1 "
+            "or greater)");
+    }
+    return geometry_of(layout);
 }
 
 Result<void> create_empty(Storage& storage, const Qcow2Layout& layout, std::uint64_t size) {

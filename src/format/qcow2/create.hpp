@@ -15,6 +15,9 @@ namespace qimg::qcow2 {
 // Which options contradict each other, in QEMU's words. `size` in bytes.
 Result<void> check_layout(const Qcow2Layout& layout, std::uint64_t size, Preallocation preallocation);
 
+// The geometry of a layout that is only to be measured: nothing but cluster size and widths is checked.
+Result<Geometry> checked_geometry(const Qcow2Layout& layout);
+
 // Writes an empty image of `size` bytes to an empty storage: header, refcounts, an L1 table of zeroes.
 // Options must have passed check_layout.
 Result<void> create_empty(Storage& storage, const Qcow2Layout& layout, std::uint64_t size);

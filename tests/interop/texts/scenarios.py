@@ -410,7 +410,60 @@ def comparisons():
     """), changes=False)
 
 
+MEASURED = """cluster_size=512 cluster_size=4k cluster_size=2M refcount_bits=1 refcount_bits=64 extended_l2=on compat=0.10
+data_file=x data_file=x,data_file_raw=on data_file_raw=on backing_file=x backing_file=x,backing_fmt=qcow2
+backing_file=x,preallocation=full preallocation=metadata preallocation=falloc preallocation=full preallocation=foo
+compat=0.10,refcount_bits=1 compat=foo cluster_size=3 cluster_size=x cluster_size=4M refcount_bits=3 size=3G encryption=on
+lazy_refcounts=on lazy_refcounts=maybe compression_type=zstd extended_l2=on,cluster_size=4k help foo=1
+refcount_bits=64,cluster_size=1k""".split()
+
+
+def measurements():
+    images = """disk.raw base.q top.q compressed.q old.q external.q modern.q snapped.q bitmaps.q dirty.q odd.raw empty.raw
+        nowhere.q""".split()
+    for name in images:
+        options = ["cluster_size=64k", "cluster_size=512", "cluster_size=2M", "compat=0.10", "extended_l2=on",
+                   "preallocation=full", "preallocation=metadata", "backing_file=x", "refcount_bits=64"]
+        yield Scenario(f"measure {name}", IMAGES, [
+            ["measure", name], ["measure", "--output=json", "-O", "qcow2", name], ["measure", "-O", "qcow2", "-U", name],
+            ["measure", "-O", "qcow2", "-l", "one", name], ["measure", "-O", "foo", name],
+            *(["measure", "-O", "qcow2", "-o", option, name] for option in options)], changes=False)
+    for option in MEASURED:
+        yield Scenario(f"measure -o {option}", "", [
+            ["measure", "-O", "qcow2", "-o", option, "--size", size] for size in ("0", "1", "1G", "100000000", "7T")],
+            changes=False)
+    sizes_in_reach = "0 1 513 65537 1.5k 64G 1T 2P 512T 8E 7E x -1".split()
+    yield Scenario("measure --size", "", [
+        ["measure", *words, "--size", size] for size in sizes_in_reach
+        for words in ([], ["-O", "qcow2"], ["-O", "qcow2", "-o", "cluster_size=512"], ["--output=json", "-O", "qcow2"])],
+        changes=False)
+    yield Scenario("measure", IMAGES, lines("""
+        measure
+        measure --size 2G base.q
+        measure base.q a
+        measure --object secret,id=sec0,data=MTIzNDU2,format=base64
+        measure --image-opts
+        measure -f qcow2
+        measure -l snap1
+        measure -o ,
+        measure -l snapshot.foo=bar
+        measure -l snapshot.id=1,snapshot.name=one snapped.q
+        measure -l one disk.raw
+        measure --output foo
+        measure --size 1M -l x
+        measure --size 1M -U
+        measure -O bochs --size 1M
+        measure -o foo=1 --size 1M
+        measure -o preallocation=full --size 1M
+        measure -f qcow2 disk.raw
+        measure --image-opts driver=qcow2,file.filename=base.q
+        measure --image-opts -f raw driver=qcow2,file.filename=base.q
+    """), changes=False)
+    yield Scenario("measure, wrong options", IMAGES, [["measure", "--bad"], ["measure", "-q", "base.q"]],
+                   "fails, where QEMU prints its help and succeeds", changes=False)
+
+
 def all_scenarios():
     groups = (usage, image_names, queries, create_options, create_matrix, sizes, create_backing, resizes, snapshots,
-              comparisons)
+              comparisons, measurements)
     return [scenario for group in groups for scenario in group()]
