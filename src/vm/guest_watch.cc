@@ -110,20 +110,22 @@ bool GuestWatch::is_silent(Clock::time_point now, const WatchOptions& options) c
 }
 
 Result<std::optional<Verdict>> GuestWatch::look_at_domain() {
-    auto ending = hypervisor_.ending(uuid_);
     const DomainStatus status = TRY(domain_.status());
-    // the event says why, so it is waited for a little when the state was faster
-    if (!status.active && !ending) {
-        hypervisor_.wait(state_interval);
-        ending = hypervisor_.ending(uuid_);
+    if (status.active) {
+        // the end of the domain's last run may be told late
+        hypervisor_.forget_ending(uuid_);
+        if (!status.broken) return std::optional<Verdict>();
+        state_ = status.text;
+        return std::optional<Verdict>(Verdict::failed);
     }
-    if (!ending && status.active && !status.broken) return std::optional<Verdict>();
-    state_ = status.text;
-    if (!ending) return std::optional<Verdict>(status.active ? Verdict::failed : Verdict::destroyed);
+    // the event says why, so it is waited for a little when the state was faster
+    if (!hypervisor_.ending(uuid_)) hypervisor_.wait(state_interval);
+    const Ending ending = hypervisor_.ending(uuid_).value_or(Ending::destroyed);
     TRY(read_console());
     tell_stages();
-    if (*ending == Ending::crashed) return std::optional<Verdict>(Verdict::failed);
-    return std::optional<Verdict>(*ending == Ending::guest_off ? Verdict::guest_off : Verdict::destroyed);
+    state_ = status.text;
+    if (ending == Ending::crashed) return std::optional<Verdict>(Verdict::failed);
+    return std::optional<Verdict>(ending == Ending::guest_off ? Verdict::guest_off : Verdict::destroyed);
 }
 
 }  // namespace qimg::vm
