@@ -21,6 +21,7 @@ namespace qimg::vm {
 namespace {
 
 constexpr std::size_t tail_lines = 15;
+constexpr auto patience_before_user_space = std::chrono::seconds(90);
 
 // Only root can give files away. Then libvirt is told to leave every owner alone: it would not only take the
 // overlay but also the base, and not give that back when the domain ends.
@@ -106,12 +107,25 @@ std::unexpected<Error> fail_watch(Session& session, const GuestWatch& watch, Ver
     }
 }
 
+std::string why_not_kvm(const GuestWatch& watch) {
+    switch (watch.failure()) {
+        case Failure::none:
+            return watch.reached() == Stage::started ? "the guest printed nothing under KVM"
+                                                     : "the guest printed nothing more under KVM";
+        case Failure::panic:
+            return "the guest's kernel panicked under KVM";
+        case Failure::ended:
+            return "QEMU failed under KVM";
+        default:
+            return "under KVM the domain is " + watch.state();
+    }
+}
+
 // KVM failed or hung: the same sandbox once more, without it.
 Result<Running> restart_without_kvm(Session& session, const Running& running, const GuestWatch& watch) {
-    session.observer.warning(fmt::format(
-        "{}: {}; KVM seems not to work here, starting again with software emulation", session.record.name,
-        watch.state().empty() ? "the guest printed nothing more under KVM"
-                              : "under KVM the domain is " + watch.state()));
+    session.observer.warning(
+        fmt::format("{}: {}; KVM seems not to work here, starting again with software emulation",
+                    session.record.name, why_not_kvm(watch)));
     const Fd lock = TRY(session.folder.lock());
     TRY(running.domain.destroy());
     if (session.disposable_disk) {
@@ -121,14 +135,30 @@ Result<Running> restart_without_kvm(Session& session, const Running& running, co
         TRY(hand_over(session.folder, session.host));
     }
     Domain domain = TRY(start_domain(session, false));
-    return Running{std::move(domain), false, false};
+    return Running{.domain = std::move(domain)};
 }
 
-// Only a guest's own output proves anything.
-void remember_what_was_seen(const Running& running, bool fell_back, const GuestWatch& watch) {
-    const bool kernel = watch.reached() >= Stage::kernel;
-    if (running.doubtful_kvm && kernel) remember_kvm(true);
-    if (fell_back && watch.reached() >= Stage::console) remember_kvm(false);
+// Only a guest's own output proves anything: user space, or a power-off after some output, for KVM …
+void remember_that_kvm_works(const GuestWatch& watch, Verdict verdict) {
+    const bool ended = verdict == Verdict::guest_off && watch.reached() >= Stage::console;
+    if (ended || watch.progress().saw_user_space()) remember_kvm(true);
+}
+
+// … and against it that the same guest came further without.
+void remember_that_kvm_fails(Stage reached_under_kvm, const GuestWatch& watch, Verdict verdict) {
+    const bool succeeded = verdict == Verdict::guest_off || verdict == Verdict::reached;
+    const bool further = watch.reached() > reached_under_kvm;
+    if (further || (succeeded && watch.reached() >= Stage::console)) remember_kvm(false);
+}
+
+// A guest whose disk can be made anew may be started again even when its kernel came as far as its first
+// process; what a user has on a disk is worth more than the wait.
+WatchOptions watch_options(const Session& session, const Running& running, const WaitOptions& options) {
+    WatchOptions watching{options.until, options.timeout, running.doubtful_kvm};
+    if (session.disposable_disk) watching.patience.before_user_space = patience_before_user_space;
+    // nobody waits, but whether KVM works must be seen before the guest is left alone
+    if (options.until == Until::started && running.doubtful_kvm) watching.until = Until::console;
+    return watching;
 }
 
 }  // namespace
@@ -167,29 +197,43 @@ Result<Running> start_guest(Session& session, Accel accel) {
     bool doubtful = false;
     const bool kvm = TRY(choose_kvm(accel, session.host, doubtful));
     auto domain = start_domain(session, kvm);
-    if (domain) return Running{std::move(*domain), kvm, doubtful};
+    if (domain) return Running{std::move(*domain), kvm, kvm && accel == Accel::automatic, doubtful};
     if (!kvm || accel == Accel::kvm) return std::unexpected(domain.error());
     session.observer.warning(
         fmt::format("{}; starting it with software emulation instead of KVM", domain.error().message));
     Domain emulated = TRY(start_domain(session, false));
     remember_kvm(false);  // nothing but KVM kept the domain from starting
-    return Running{std::move(emulated), false, false};
+    return Running{.domain = std::move(emulated)};
+}
+
+bool is_kvms_fault(Verdict verdict, Failure failure, bool doubtful) {
+    if (verdict == Verdict::silent) return true;
+    if (verdict != Verdict::failed) return false;
+    switch (failure) {
+        case Failure::stopped:
+            return true;
+        case Failure::panic:
+        case Failure::ended:
+            return doubtful;
+        default:
+            return false;
+    }
 }
 
 Result<UpReport> follow_guest(Session& session, Running running, const WaitOptions& options) {
-    WatchOptions watching{options.until, options.timeout, running.doubtful_kvm};
-    // nobody waits, but whether KVM works must be seen before the guest is left alone
-    if (options.until == Until::started && running.doubtful_kvm) watching.until = Until::console;
     std::optional<GuestWatch> watch;
     watch.emplace(session.hypervisor, running.domain, session.folder.console_log(), session.observer);
-    Verdict verdict = TRY(watch->run(watching));
-    const bool fall_back = running.doubtful_kvm && (verdict == Verdict::silent || verdict == Verdict::failed);
-    if (fall_back) {
+    Verdict verdict = TRY(watch->run(watch_options(session, running, options)));
+    if (running.may_fall_back && is_kvms_fault(verdict, watch->failure(), running.doubtful_kvm)) {
+        const bool was_doubtful = running.doubtful_kvm;
+        const Stage reached = watch->reached();
         running = TRY(restart_without_kvm(session, running, *watch));
         watch.emplace(session.hypervisor, running.domain, session.folder.console_log(), session.observer);
-        verdict = TRY(watch->run({options.until, options.timeout, false}));
+        verdict = TRY(watch->run(watch_options(session, running, options)));
+        if (was_doubtful) remember_that_kvm_fails(reached, *watch, verdict);
+    } else if (running.doubtful_kvm) {
+        remember_that_kvm_works(*watch, verdict);
     }
-    remember_what_was_seen(running, fall_back, *watch);
 
     UpReport report;
     report.folder = session.folder.path();

@@ -6,6 +6,7 @@
 #include <chrono>
 
 #include "qimg/vm.hpp"
+#include "vm/guest_watch.hpp"
 #include "vm/hypervisor.hpp"
 #include "vm/record.hpp"
 #include "vm/sandbox_folder.hpp"
@@ -25,7 +26,8 @@ struct Session {
 struct Running {
     Domain domain;
     bool kvm = false;
-    bool doubtful_kvm = false;  // a change to software emulation is still possible
+    bool may_fall_back = false;  // software emulation may take KVM's place
+    bool doubtful_kvm = false;   // no guest has shown yet whether KVM works
 };
 
 // What the domain of a record looks like with or without KVM.
@@ -36,6 +38,10 @@ Result<bool> choose_kvm(Accel wanted, const HostFacts& host, bool& doubtful);
 
 // Writes domain.xml and starts the domain. The caller holds the folder's lock.
 Result<Running> start_guest(Session& session, Accel accel);
+
+// Should a guest that ended so under KVM be started again without it? A guest that QEMU stopped for good has
+// nothing to lose; a panic or a crash is blamed on KVM only while it is in doubt, an I/O error never.
+bool is_kvms_fault(Verdict verdict, Failure failure, bool doubtful);
 
 // Waits for the guest. On an error the domain is left as it is.
 Result<UpReport> follow_guest(Session& session, Running running, const WaitOptions& options);

@@ -56,6 +56,12 @@ bool contains(std::string_view text, std::string_view part) {
     return text.find(part) != std::string_view::npos;
 }
 
+// systemd's and OpenRC's first words; GRUB welcomes, too.
+bool is_of_an_init(std::string_view line) {
+    return contains(line, "systemd[1]: ") || line.starts_with("[  OK  ] ") || contains(line, "OpenRC ") ||
+           (line.starts_with("Welcome to ") && !line.starts_with("Welcome to GRUB"));
+}
+
 }  // namespace
 
 std::string without_control_sequences(std::string_view text) {
@@ -101,6 +107,7 @@ void ConsoleProgress::look(std::string_view line) {
     output_ = true;
     last_line_ = line;
     kernel_ = kernel_ || has_kernel_time(line) || contains(line, "Linux version ");
+    user_space_ = user_space_ || is_of_an_init(line);
     login_ = login_ || is_login_prompt(line);
     cloud_init_ = cloud_init_ || contains(line, "Cloud-init v. ") || contains(line, "cloud-init[");
     cloud_init_end_ =

@@ -21,6 +21,8 @@ class ConsoleProgress {
     bool saw_login() const { return login_; }
     bool saw_cloud_init() const { return cloud_init_; }  // at work or finished
     bool saw_cloud_init_end() const { return cloud_init_end_; }
+    // Anything that no kernel prints before its first process runs.
+    bool saw_user_space() const { return user_space_ || login_ || cloud_init_ || cloud_init_end_; }
     bool saw_panic() const { return panic_; }
     // The last line with something in it, without control sequences, safe to print.
     const std::string& last_line() const { return last_line_; }
@@ -35,6 +37,7 @@ class ConsoleProgress {
     std::vector<std::string> recent_;
     bool output_ = false;
     bool kernel_ = false;
+    bool user_space_ = false;
     bool login_ = false;
     bool cloud_init_ = false;
     bool cloud_init_end_ = false;

@@ -19,9 +19,6 @@ using namespace std::chrono_literals;
 
 constexpr auto poll_interval = 200ms;
 constexpr auto state_interval = 1s;
-// A kernel under a KVM that works prints within a few seconds, a boot loader's menu included.
-constexpr auto silence_at_start = 20s;
-constexpr auto silence_before_kernel = 45s;
 
 }  // namespace
 
@@ -40,11 +37,8 @@ Result<Verdict> GuestWatch::run(const WatchOptions& options) {
     while (true) {
         TRY(read_console());
         tell_stages();
-        if (came_far_enough(options.until)) return Verdict::reached;
-        if (progress_.saw_panic()) {
-            state_ = "kernel panic";
-            return Verdict::failed;
-        }
+        if (came_far_enough(options)) return Verdict::reached;
+        if (progress_.saw_panic()) return fail_with(Failure::panic, "kernel panic");
         if (log_denied_ && options.until != Until::off) return Verdict::unreadable;
         const auto now = Clock::now();
         if (now >= next_state || hypervisor_.ending(uuid_)) {
@@ -53,7 +47,7 @@ Result<Verdict> GuestWatch::run(const WatchOptions& options) {
             next_state = now + state_interval;
         }
         if (observer_.cancelled()) return Verdict::interrupted;
-        if (is_silent(now, options)) return Verdict::silent;
+        if (is_silent(start, now, options)) return Verdict::silent;
         const auto waited = std::chrono::duration_cast<std::chrono::milliseconds>(now - start);
         if (waited >= options.timeout) return Verdict::timed_out;
         observer_.waiting(waited, progress_.last_line());
@@ -86,12 +80,13 @@ void GuestWatch::tell_stages() {
     observer_.stage(now, progress_.last_line());
 }
 
-bool GuestWatch::came_far_enough(Until until) const {
-    switch (until) {
+bool GuestWatch::came_far_enough(const WatchOptions& options) const {
+    switch (options.until) {
         case Until::started:
             return true;
         case Until::console:
-            return progress_.stage() >= Stage::console;
+            // firmware and boot loaders also run under a KVM that no kernel boots with
+            return progress_.stage() >= (options.doubtful_kvm ? Stage::kernel : Stage::console);
         case Until::login:
             return progress_.saw_login();
         case Until::cloud_init:
@@ -103,10 +98,19 @@ bool GuestWatch::came_far_enough(Until until) const {
     }
 }
 
-bool GuestWatch::is_silent(Clock::time_point now, const WatchOptions& options) const {
-    if (!options.doubtful_kvm || progress_.stage() >= Stage::kernel || log_denied_) return false;
-    const auto allowed = progress_.stage() == Stage::started ? silence_at_start : silence_before_kernel;
-    return now - last_output_ >= allowed;
+bool GuestWatch::is_silent(Clock::time_point start, Clock::time_point now,
+                           const WatchOptions& options) const {
+    if (!options.doubtful_kvm || log_denied_ || progress_.saw_user_space()) return false;
+    const Patience& patience = options.patience;
+    const auto silence = now - last_output_;
+    switch (progress_.stage()) {
+        case Stage::started:
+            return silence >= patience.at_start;
+        case Stage::console:
+            return silence >= patience.before_kernel || now - start >= patience.until_kernel;
+        default:
+            return patience.before_user_space && silence >= *patience.before_user_space;
+    }
 }
 
 Result<std::optional<Verdict>> GuestWatch::look_at_domain() {
@@ -115,17 +119,22 @@ Result<std::optional<Verdict>> GuestWatch::look_at_domain() {
         // the end of the domain's last run may be told late
         hypervisor_.forget_ending(uuid_);
         if (!status.broken) return std::optional<Verdict>();
-        state_ = status.text;
-        return std::optional<Verdict>(Verdict::failed);
+        return std::optional<Verdict>(
+            fail_with(status.disk_failed ? Failure::disk : Failure::stopped, status.text));
     }
     // the event says why, so it is waited for a little when the state was faster
     if (!hypervisor_.ending(uuid_)) hypervisor_.wait(state_interval);
     const Ending ending = hypervisor_.ending(uuid_).value_or(Ending::destroyed);
     TRY(read_console());
     tell_stages();
-    state_ = status.text;
-    if (ending == Ending::crashed) return std::optional<Verdict>(Verdict::failed);
+    if (ending == Ending::crashed) return std::optional<Verdict>(fail_with(Failure::ended, "QEMU failed"));
     return std::optional<Verdict>(ending == Ending::guest_off ? Verdict::guest_off : Verdict::destroyed);
+}
+
+Verdict GuestWatch::fail_with(Failure failure, std::string state) {
+    failure_ = failure;
+    state_ = std::move(state);
+    return Verdict::failed;
 }
 
 }  // namespace qimg::vm

@@ -64,19 +64,20 @@ DomainStatus describe(int state, int reason) {
     switch (state) {
         case VIR_DOMAIN_RUNNING:
         case VIR_DOMAIN_BLOCKED:
-            return {.active = true, .text = "running", .broken = false};
+            return {.active = true, .text = "running"};
         case VIR_DOMAIN_PAUSED:
             return {.active = true,
                     .text = fmt::format("paused ({})", pause_reason(reason)),
-                    .broken = is_broken_pause(reason)};
+                    .broken = is_broken_pause(reason),
+                    .disk_failed = reason == VIR_DOMAIN_PAUSED_IOERROR};
         case VIR_DOMAIN_SHUTDOWN:
-            return {.active = true, .text = "shutting down", .broken = false};
+            return {.active = true, .text = "shutting down"};
         case VIR_DOMAIN_PMSUSPENDED:
-            return {.active = true, .text = "suspended by the guest", .broken = false};
+            return {.active = true, .text = "suspended by the guest"};
         case VIR_DOMAIN_CRASHED:
             return {.active = false, .text = "crashed", .broken = true};
         default:
-            return {.active = false, .text = "off", .broken = false};
+            return {.active = false, .text = "off"};
     }
 }
 

@@ -23,8 +23,9 @@ enum class Ending {
 
 struct DomainStatus {
     bool active = false;
-    std::string text;     // "running", "paused (I/O error)"
-    bool broken = false;  // QEMU stopped the guest because it could not go on
+    std::string text;          // "running", "paused (I/O error)"
+    bool broken = false;       // QEMU stopped the guest because it could not go on
+    bool disk_failed = false;  // … because of an I/O error
 };
 
 // True when the URI names libvirt on another machine, which cannot see this one's files.

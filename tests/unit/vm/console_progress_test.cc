@@ -29,6 +29,20 @@ TEST_CASE("the kernel is known by its name or its time stamps") {
     CHECK(after("[1234567.0] x\r\n").stage() == Stage::console);
 }
 
+TEST_CASE("user space is known by an init's first words, a login prompt or cloud-init") {
+    for (const char* line :
+         {"[    2.1] systemd[1]: Detected virtualization kvm.\r\n", "[  OK  ] Started x\r\n",
+          "\r\nWelcome to \x1b[1mDebian GNU/Linux 12\x1b[0m!\r\n", "   OpenRC 0.48 is starting up\r\n",
+          "\r\nweb login: ", "[   20.1] cloud-init[400]: Cloud-init v. 22.4.2 running 'init'\r\n"}) {
+        CHECK(after(line).saw_user_space());
+    }
+    for (const char* line :
+         {"GRUB loading.\r\nWelcome to GRUB!\r\n", "[    0.000000] Linux version 6.1.0\r\n",
+          "[    2.000000] Run /init as init process\r\n"}) {
+        CHECK_FALSE(after(line).saw_user_space());
+    }
+}
+
 TEST_CASE("a login prompt is seen without a line end, in colours, cut anywhere") {
     const std::string_view text = "\r\nDebian GNU/Linux 12 web ttyS0\r\n\r\n\x1b[1mweb\x1b[0m login: ";
     CHECK(after(text).saw_login());
