@@ -11,9 +11,9 @@
 #include "base/try.hpp"
 #include "format/qcow2/check/copied_flags.hpp"
 #include "format/qcow2/check/findings.hpp"
-#include "format/qcow2/check/rebuild.hpp"
 #include "format/qcow2/check/refcount_comparison.hpp"
 #include "format/qcow2/check/references.hpp"
+#include "format/qcow2/refcount_structures.hpp"
 
 namespace qimg::qcow2 {
 

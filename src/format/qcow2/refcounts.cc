@@ -49,6 +49,52 @@ void set_refcount(std::span<std::byte> block, unsigned order, std::uint64_t inde
     }
 }
 
+namespace {
+
+template <class Raw>
+void decode_words(std::span<const std::byte> block, std::span<std::uint64_t> counts) {
+    for (std::size_t i = 0; i < counts.size(); ++i)
+        counts[i] = load<Raw>(block.subspan(i * sizeof(Raw)));
+}
+
+template <class Raw, class Value>
+void encode_words(std::span<std::byte> block, std::span<const std::uint16_t> counts) {
+    for (std::size_t i = 0; i < counts.size(); ++i)
+        store(block.subspan(i * sizeof(Raw)), Raw(static_cast<Value>(counts[i])));
+}
+
+}  // namespace
+
+void decode_refcounts(std::span<const std::byte> block, unsigned order, std::span<std::uint64_t> counts) {
+    switch (order) {
+        case 4:
+            return decode_words<be16>(block, counts);
+        case 5:
+            return decode_words<be32>(block, counts);
+        case 6:
+            return decode_words<be64>(block, counts);
+        default:
+            for (std::size_t i = 0; i < counts.size(); ++i)
+                counts[i] = get_refcount(block, order, i);
+    }
+}
+
+void encode_refcounts(std::span<std::byte> block, unsigned order, std::uint64_t first,
+                      std::span<const std::uint16_t> counts) {
+    const auto from = [&](std::uint64_t entry_bytes) { return block.subspan(first * entry_bytes); };
+    switch (order) {
+        case 4:
+            return encode_words<be16, std::uint16_t>(from(2), counts);
+        case 5:
+            return encode_words<be32, std::uint32_t>(from(4), counts);
+        case 6:
+            return encode_words<be64, std::uint64_t>(from(8), counts);
+        default:
+            for (std::size_t i = 0; i < counts.size(); ++i)
+                set_refcount(block, order, first + i, counts[i]);
+    }
+}
+
 Refcounts::Refcounts(Storage& storage, const Header& header)
     : storage_(&storage),
       geometry_(header.geometry),

@@ -24,6 +24,12 @@ namespace qimg::qcow2 {
 std::uint64_t get_refcount(std::span<const std::byte> block, unsigned order, std::uint64_t index);
 void set_refcount(std::span<std::byte> block, unsigned order, std::uint64_t index, std::uint64_t value);
 
+// Whole blocks at once: all entries of one, and as many entries from `first` on as there are counts, each of
+// which fits the width.
+void decode_refcounts(std::span<const std::byte> block, unsigned order, std::span<std::uint64_t> counts);
+void encode_refcounts(std::span<std::byte> block, unsigned order, std::uint64_t first,
+                      std::span<const std::uint16_t> counts);
+
 // A run of host clusters by number.
 struct ClusterRun {
     std::uint64_t first = 0;

@@ -83,6 +83,30 @@ void ClusterCounts::set(std::uint64_t cluster, std::uint64_t count) {
     }
 }
 
+void ClusterCounts::assign(std::uint64_t first, std::span<const std::uint64_t> counts) {
+    while (!counts.empty()) {
+        const std::uint64_t at = first % chunk_cells;
+        const auto part = counts.first(std::min<std::uint64_t>(counts.size(), chunk_cells - at));
+        std::uint64_t all = 0;
+        for (const std::uint64_t count : part)
+            all |= count;
+        if (all != 0) {
+            clusters_ = std::max(clusters_, first + part.size());
+            Chunk& chunk = chunk_for(first);
+            if (all > narrow_max) widen(chunk);
+            has_shared_ = has_shared_ || all > 1;
+            if (chunk.wide) {
+                std::copy(part.begin(), part.end(), chunk.wide.get() + at);
+            } else {
+                std::transform(part.begin(), part.end(), chunk.narrow.get() + at,
+                               [](std::uint64_t count) { return static_cast<std::uint16_t>(count); });
+            }
+        }
+        counts = counts.subspan(part.size());
+        first += part.size();
+    }
+}
+
 void ClusterCounts::clear() {
     chunks_.clear();
     has_shared_ = false;
@@ -97,6 +121,41 @@ std::span<const std::uint16_t> ClusterCounts::narrow(std::uint64_t cluster) cons
     }
     if (!chunks_[index].narrow) return {};
     return std::span<const std::uint16_t>(chunks_[index].narrow.get() + at, chunk_cells - at);
+}
+
+std::uint64_t ClusterCounts::first_used(std::uint64_t first, std::uint64_t end) const {
+    const auto used_in = [](auto cells) {
+        return static_cast<std::uint64_t>(
+            std::find_if(cells.begin(), cells.end(), [](auto cell) { return cell != 0; }) - cells.begin());
+    };
+    while (first < end && first / chunk_cells < chunks_.size()) {
+        const Chunk& chunk = chunks_[first / chunk_cells];
+        const std::uint64_t at = first % chunk_cells;
+        const std::uint64_t count = std::min(end - first, chunk_cells - at);
+        const std::uint64_t passed = chunk.narrow ? used_in(std::span(chunk.narrow.get() + at, count))
+                                     : chunk.wide ? used_in(std::span(chunk.wide.get() + at, count))
+                                                  : count;
+        first += passed;
+        if (passed < count) return first;
+    }
+    return end;
+}
+
+std::uint64_t ClusterCounts::first_free(std::uint64_t first) const {
+    const auto free_in = [](auto cells) {
+        return static_cast<std::uint64_t>(std::find(cells.begin(), cells.end(), 0) - cells.begin());
+    };
+    while (first / chunk_cells < chunks_.size()) {
+        const Chunk& chunk = chunks_[first / chunk_cells];
+        const std::uint64_t at = first % chunk_cells;
+        const std::uint64_t count = chunk_cells - at;
+        const std::uint64_t passed = chunk.narrow ? free_in(std::span(chunk.narrow.get() + at, count))
+                                     : chunk.wide ? free_in(std::span(chunk.wide.get() + at, count))
+                                                  : 0;
+        first += passed;
+        if (passed < count) return first;
+    }
+    return first;
 }
 
 bool ClusterCounts::is_untouched(ClusterRun run) const {

@@ -27,6 +27,8 @@ class ClusterCounts {
     void add(ClusterRun run, std::uint64_t times, const OnOverflow& on_overflow);
     std::uint64_t get(std::uint64_t cluster) const;
     void set(std::uint64_t cluster, std::uint64_t count);
+    // The counts of clusters from `first` on. None above the limit.
+    void assign(std::uint64_t first, std::span<const std::uint64_t> counts);
     // Forgets all counts.
     void clear();
 
@@ -37,6 +39,10 @@ class ClusterCounts {
 
     // The counts from `cluster` to the end of its chunk while they take 16 bits; empty otherwise.
     std::span<const std::uint16_t> narrow(std::uint64_t cluster) const;
+    // The first cluster in [first, end) with a count, else `end`.
+    std::uint64_t first_used(std::uint64_t first, std::uint64_t end) const;
+    // The first cluster from `first` on without one; there always is one behind all others.
+    std::uint64_t first_free(std::uint64_t first) const;
     // True when all of the run was never counted, told without a look at each.
     bool is_untouched(ClusterRun run) const;
 
