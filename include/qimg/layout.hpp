@@ -1,4 +1,4 @@
-// What a new image file looks like.
+// What a new image file looks like, and what can be changed about an old one.
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
@@ -24,6 +24,15 @@ struct Qcow2Layout {
     bool data_file_raw = false;
     std::optional<std::string> backing_file;  // written as it is
     std::optional<std::string> backing_format;
+};
+
+// What shall be different about a qcow2 file; what is absent stays as it is.
+struct Qcow2Amendment {
+    std::optional<unsigned> version;  // 2 or 3
+    std::optional<unsigned> refcount_bits;
+    std::optional<bool> lazy_refcounts;
+    std::optional<std::string> data_file;  // the name alone; empty: none is recorded
+    std::optional<bool> data_file_raw;     // can only be given up
 };
 
 }  // namespace qimg

@@ -9,6 +9,7 @@
 #include "format/qcow2/create.hpp"
 #include "format/qcow2/qcow2.hpp"
 #include "format/qcow2/resize.hpp"
+#include "operations/resize_disk.hpp"
 
 namespace qimg {
 
@@ -22,22 +23,6 @@ Result<void> clear_new_part(Image& image, GuestRange added) {
     if (image.backing() != nullptr) end = std::max(end, GuestOffset(image.backing()->size()));
     const GuestRange exposed = intersection(added, GuestRange::between(added.start, end));
     return exposed.empty() ? Result<void>() : image.write_zeroes(exposed);
-}
-
-Result<void> resize_qcow2(Image& image, qcow2::Qcow2& format, std::uint64_t bytes,
-                          const ResizeOptions& options, Progress& progress) {
-    const std::uint64_t old = image.size();
-    if (bytes < old) {
-        const GuestOffset end(std::min(round_up(bytes, image.format().cluster_bytes()), old));
-        return qcow2::shrink(
-            format, bytes, [&] { return image.write_zeroes(GuestRange::between(GuestOffset(bytes), end)); });
-    }
-    const GuestRange added(GuestOffset(old), bytes - old);
-    return qcow2::grow(format, bytes, [&]() -> Result<void> {
-        TRY(clear_new_part(image, added));
-        if (options.preallocation == Preallocation::off) return {};
-        return qcow2::preallocate(format, added, options.preallocation, progress);
-    });
 }
 
 Result<void> resize_raw(Storage& storage, std::uint64_t bytes, Preallocation preallocation) {
@@ -61,6 +46,22 @@ Result<void> resize_raw(Storage& storage, std::uint64_t bytes, Preallocation pre
 
 }  // namespace
 
+Result<void> resize_disk(Image& image, qcow2::Qcow2& format, std::uint64_t bytes, Preallocation preallocation,
+                         Progress& progress) {
+    const std::uint64_t old = image.size();
+    if (bytes < old) {
+        const GuestOffset end(std::min(round_up(bytes, image.format().cluster_bytes()), old));
+        return qcow2::shrink(
+            format, bytes, [&] { return image.write_zeroes(GuestRange::between(GuestOffset(bytes), end)); });
+    }
+    const GuestRange added(GuestOffset(old), bytes - old);
+    return qcow2::grow(format, bytes, [&]() -> Result<void> {
+        TRY(clear_new_part(image, added));
+        if (preallocation == Preallocation::off) return {};
+        return qcow2::preallocate(format, added, preallocation, progress);
+    });
+}
+
 Result<ResizeReport> resize(const ResizeOptions& options, Opener& opener, Progress& progress) {
     OpenOptions open = options.open;
     open.access = Access::read_write;
@@ -78,7 +79,7 @@ Result<ResizeReport> resize(const ResizeOptions& options, Opener& opener, Progre
         return fail(ErrorKind::invalid_argument, "Use the --shrink option to perform a shrink operation.");
     }
     if (auto* format = dynamic_cast<qcow2::Qcow2*>(&image->format())) {
-        if (*wanted != old) TRY(resize_qcow2(*image, *format, *wanted, options, progress));
+        if (*wanted != old) TRY(resize_disk(*image, *format, *wanted, options.preallocation, progress));
     } else {
         TRY(resize_raw(image->format().data_storage(), *wanted, options.preallocation));
     }

@@ -42,6 +42,15 @@ constexpr OptionDescription qcow2_options[] = {
     {"lazy_refcounts", boolean, "Postpone refcount updates"},
     {"refcount_bits", number, "Width of a reference count entry in bits"},
 };
+constexpr std::string_view amendable_options[] = {"encrypt.iter-time", "size",           "compat",
+                                                  "backing_file",      "backing_fmt",    "data_file",
+                                                  "data_file_raw",     "lazy_refcounts", "refcount_bits"};
+constexpr OptionDescription amend_options[] = {
+    {"encrypt.state", text, "Select new state of affected keyslots (active/inactive)"},
+    {"encrypt.keyslot", number, "Select a single keyslot to modify explicitly"},
+    {"encrypt.old-secret", text, "Select all keyslots that match this password"},
+    {"encrypt.new-secret", text, "New secret to set in the matching keyslots. Empty string to erase"},
+};
 constexpr OptionDescription raw_options[] = {{"size", size, "Virtual disk size"}};
 constexpr OptionDescription file_options[] = {
     {"nocow", boolean, "Turn off copy-on-write (valid only on btrfs)"},
@@ -89,6 +98,36 @@ std::vector<OptionDescription> known_options(std::string_view format, bool with_
     return known;
 }
 
+// What can be changed about an image that is there.
+std::vector<OptionDescription> known_amendments() {
+    std::vector<OptionDescription> known(std::begin(amend_options), std::end(amend_options));
+    std::copy_if(std::begin(qcow2_options), std::end(qcow2_options), std::back_inserter(known),
+                 [](const OptionDescription& option) {
+                     return std::ranges::find(amendable_options, option.name) != std::end(amendable_options);
+                 });
+    return known;
+}
+
+// Prints a table of options; those for encryption only where QEMU's own table is expected.
+void print_known(std::vector<OptionDescription> known) {
+    if (!is_drop_in()) {
+        std::erase_if(known, [](const OptionDescription& option) { return is_encryption(option.name); });
+    }
+    print_options(known);
+}
+
+// Empty for a version that nobody knows.
+std::optional<unsigned> version_named(std::string_view name) {
+    if (name == "0.10" || name == "v2") return 2;
+    if (name == "1.1" || name == "v3") return 3;
+    return std::nullopt;
+}
+
+// A width that does not fit is as wrong as 65.
+unsigned width_of(std::uint64_t number) {
+    return static_cast<unsigned>(std::min<std::uint64_t>(number, 65));
+}
+
 // A comma inside a value is doubled, so that the list could be given again.
 std::string echoed(std::string_view value) {
     std::string text;
@@ -109,20 +148,75 @@ Result<void> check_creatable(const std::string& format) {
 }
 
 void print_creation_help(const std::string& format, bool with_file) {
-    auto known = known_options(format, with_file);
-    if (!is_drop_in()) {
-        std::erase_if(known, [](const OptionDescription& option) { return is_encryption(option.name); });
-    }
     if (with_file) {
         fmt::print("Supported options:\n");
     } else {
         fmt::print("Supported {} options:\n", format);
     }
-    print_options(known);
+    print_known(known_options(format, with_file));
     if (with_file) return;
     fmt::print(
         "\nThe protocol level may support further options.\n"
         "Specify the target filename to include those options.\n");
+}
+
+Result<void> check_amendable(const std::string& format) {
+    if (format == "qcow2") return {};
+    if (is_ours(format) || is_foreign(format)) {
+        return fail(ErrorKind::unsupported,
+                    fmt::format("Format driver '{}' does not support option amendment", format));
+    }
+    return fail(ErrorKind::not_found, fmt::format("Unknown file format '{}'", printable(format)));
+}
+
+void print_amendment_help(const std::string& format) {
+    fmt::print("Amend options for '{}':\n", format);
+    print_known(known_amendments());
+}
+
+// What the options say, beyond their types.
+static Result<AmendmentChoice> choose(const std::vector<OptionValue>& values) {
+    constexpr std::uint64_t size_max = 0x7fffffffc0000000;
+    AmendmentChoice choice;
+    const bool encrypts =
+        std::ranges::any_of(values, [](const OptionValue& option) { return is_encryption(option.name); });
+    if (encrypts) return refuse("Can't amend encryption options - encryption not present");
+    for (const OptionValue& option : values) {
+        if (option.name == "compat") {
+            choice.qcow2.version = version_named(option.value);
+            if (!choice.qcow2.version) {
+                return refuse(fmt::format("Unknown compatibility level {}", printable(option.value)));
+            }
+        } else if (option.name == "data_file") {
+            choice.qcow2.data_file = option.value;
+        } else if (option.name == "data_file_raw") {
+            choice.qcow2.data_file_raw = option.number != 0;
+        } else if (option.name == "lazy_refcounts") {
+            choice.qcow2.lazy_refcounts = option.number != 0;
+        } else if (option.name == "refcount_bits") {
+            choice.qcow2.refcount_bits = width_of(option.number);
+        } else if (option.name == "size") {
+            if (option.number != 0) choice.size = option.number;
+        } else {
+            return refuse(fmt::format("Cannot amend the backing file\nYou can use '{} rebase' instead.",
+                                      program_name()));
+        }
+    }
+    if (choice.size >= 1ull << 63) return refuse("Image size cannot be negative");
+    if (choice.size > size_max) {
+        return refuse(fmt::format("offset({}) exceeds maximum({})", *choice.size, size_max));
+    }
+    return choice;
+}
+
+Result<AmendmentChoice> parse_amendment(const OptionList& list) {
+    const auto values = list.parse(known_amendments());
+    if (values) return choose(*values);
+    Error error = values.error();
+    if (list.parse(known_options("qcow2", false))) {
+        error.message += "\nThis option is only supported for image creation";
+    }
+    return std::unexpected<Error>(std::move(error));
 }
 
 Result<CreationOptions> CreationOptions::parse(const std::string& format, const OptionList& list) {
@@ -172,12 +266,11 @@ Result<Qcow2Layout> CreationOptions::qcow2_layout() const {
     };
     Qcow2Layout layout;
     const std::string version = value("compat").value_or("v3");
-    const bool is_v2 = version == "0.10" || version == "v2";
-    if (!is_v2 && version != "1.1" && version != "v3") return refuse_value("version", version);
-    layout.version = is_v2 ? 2 : 3;
+    const auto known_version = version_named(version);
+    if (!known_version) return refuse_value("version", version);
+    layout.version = *known_version;
     layout.cluster_bytes = find("cluster_size")->number;
-    // a width that does not fit is as wrong as 65
-    layout.refcount_bits = static_cast<unsigned>(std::min<std::uint64_t>(find("refcount_bits")->number, 65));
+    layout.refcount_bits = width_of(find("refcount_bits")->number);
     layout.lazy_refcounts = is_on("lazy_refcounts");
     layout.extended_l2 = is_on("extended_l2");
     layout.compression_type = *value("compression_type");

@@ -1,5 +1,6 @@
 // What can be chosen for a new image: -o's options of each format, the line that echoes them, and what they
-// mean to the library. For create, and for every command that writes a new image.
+// mean to the library. For create, and for every command that writes a new image; and which of them can be
+// changed later, for amend.
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
@@ -19,6 +20,19 @@ Result<void> check_creatable(const std::string& format);
 
 // Prints the option table of -o help; with a file name, what files can have is listed, too.
 void print_creation_help(const std::string& format, bool with_file);
+
+// Whether options of such images can be changed. Errors: as check_creatable.
+Result<void> check_amendable(const std::string& format);
+
+// Prints the options that can be changed about an image of that format.
+void print_amendment_help(const std::string& format);
+
+// What of an existing qcow2 image shall change. Errors: invalid_argument, in QEMU's words.
+struct AmendmentChoice {
+    Qcow2Amendment qcow2;
+    std::optional<std::uint64_t> size;  // bytes; absent: as it is
+};
+Result<AmendmentChoice> parse_amendment(const OptionList& list);
 
 // The options that were given for a new image of a format, defaults filled in.
 class CreationOptions {

@@ -53,6 +53,10 @@ void ProgressBar::draw(double percent) {
     drawn_ = percent;
 }
 
+void ProgressBar::complete() {
+    if (mode_ == Mode::on) draw(100);
+}
+
 void ProgressBar::update(std::uint64_t done, std::uint64_t total) {
     const double percent = total == 0 ? 100 : 100 * static_cast<double>(done) / static_cast<double>(total);
     if (asked_by_signal != 0) {

@@ -23,6 +23,8 @@ class ProgressBar final : public Progress {
     ProgressBar& operator=(const ProgressBar&) = delete;
 
     void update(std::uint64_t done, std::uint64_t total) override;
+    // Draws 100 %, also when that stands there already, as qemu-img does at the end of some commands.
+    void complete();
 
   private:
     enum class Mode { off, later, on };

@@ -203,6 +203,14 @@ Result<void> Qcow2::mark_bitmaps_in_use() {
 }
 
 Result<void> Qcow2::prepare_writing() {
+    if (prepared_for_data_) return {};
+    TRY(prepare_changing());
+    TRY(mark_bitmaps_in_use());
+    prepared_for_data_ = true;
+    return {};
+}
+
+Result<void> Qcow2::prepare_changing() {
     if (prepared_) return {};
     if (header_.refcount_table_clusters == 0) {
         return fail_detailed(ErrorKind::corrupt, "Image does not contain a reference count table",
@@ -213,7 +221,6 @@ Result<void> Qcow2::prepare_writing() {
     TRY(refcounts_.load());
     remember_tables();
     prepared_ = true;
-    TRY(mark_bitmaps_in_use());
     return clear_unknown_autoclear();
 }
 
@@ -232,7 +239,7 @@ Result<void> Qcow2::reload() {
     dirty_l1_first_ = dirty_l1_end_ = 0;
     pending_releases_.clear();
     compressed_end_ = 0;
-    prepared_ = false;
+    prepared_ = prepared_for_data_ = false;
     refcounts_ = Refcounts(*storage_, header_);
     return refcounts_.load();
 }

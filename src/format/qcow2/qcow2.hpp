@@ -63,8 +63,7 @@ class Qcow2 final : public Format {
     Result<void> read_compressed(const Mapping& mapping, std::uint64_t skip,
                                  std::span<std::byte> into) const override;
 
-    // Reads the refcounts, repairs them when the image is dirty, clears autoclear bits that we do not keep
-    // up, marks bitmaps that will miss changes. Does so once.
+    // Makes the image ready for changes, and marks bitmaps that will miss changes of guest data. Does so once.
     Result<void> prepare_writing() override;
     // A bit that nobody here keeps up says nothing any more once the image is changed.
     Result<void> clear_unknown_autoclear();
@@ -89,6 +88,9 @@ class Qcow2 final : public Format {
     const L2Cache& l2_cache() const { return l2_cache_; }
     L2Cache& l2_cache() { return l2_cache_; }
 
+    // To be called before anything is changed: reads the refcounts, repairs them when the image is dirty,
+    // clears autoclear bits that we do not keep up. Does so once. Enough by itself where guest data stays what it is.
+    Result<void> prepare_changing();
     // The fixed header fields to the file, after everything that they point to is on stable storage. Until
     // then changes to header() stay in memory.
     Result<void> commit_header();
@@ -138,7 +140,8 @@ class Qcow2 final : public Format {
     Header header_;
     Header committed_;  // as it is in the file
     Qcow2Options options_;
-    bool prepared_ = false;
+    bool prepared_ = false;           // for any change
+    bool prepared_for_data_ = false;  // of guest data, too
 
     mutable std::mutex l1_mutex_;  // guards the first reading of the L1 table
     mutable bool l1_loaded_ = false;

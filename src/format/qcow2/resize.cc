@@ -65,7 +65,8 @@ Result<void> grow(Qcow2& image, std::uint64_t bytes, const std::function<Result<
     TRY(check_can_resize(image));
     const std::uint64_t entries = image.geometry().l1_entries_for(bytes);
     if (bytes > 1ull << 62 || entries * table_entry_bytes > l1_table_bytes_max) {
-        return fail(ErrorKind::no_space, "The image size is too large (try using a larger cluster size)");
+        return fail_detailed(ErrorKind::no_space, "Failed to grow the L1 table: File too large",
+                             "try a larger cluster size");
     }
     TRY(image.prepare_writing());
     TRY(image.flush());

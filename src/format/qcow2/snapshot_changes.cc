@@ -60,8 +60,9 @@ Result<HostOffset> write_l1_table(Qcow2& image, std::span<const std::uint64_t> e
     return at;
 }
 
-// A new snapshot table in new clusters, known to the header in memory only.
-Result<void> replace_table(Qcow2& image, const std::vector<Snapshot>& snapshots) {
+}  // namespace
+
+Result<void> replace_snapshot_table(Qcow2& image, const std::vector<Snapshot>& snapshots) {
     image.header().snapshot_count = static_cast<std::uint32_t>(snapshots.size());
     image.header().snapshot_table = HostOffset(0);
     if (snapshots.empty()) return {};
@@ -73,8 +74,6 @@ Result<void> replace_table(Qcow2& image, const std::vector<Snapshot>& snapshots)
     image.header().snapshot_table = image.geometry().offset_of(place.first);
     return image.storage().write(image.header().snapshot_table, raw);
 }
-
-}  // namespace
 
 Result<Snapshot> find_snapshot(const Qcow2& image, const std::string& name_or_id) {
     std::vector<Snapshot> snapshots = TRY(read_snapshots(image.storage(), image.header()));
@@ -105,7 +104,7 @@ Result<void> create_snapshot(Qcow2& image, const std::string& name, SnapshotTime
 
     TRY(change_references(image, l1, ReferenceChange::add));
     TRY(update_copied_flags(image, CopiedRule::clear));
-    TRY(replace_table(image, snapshots));
+    TRY(replace_snapshot_table(image, snapshots));
     TRY(image.flush());
     TRY(image.commit_header());
     if (snapshots.size() > 1) image.release_later(old_table);
@@ -120,8 +119,7 @@ Result<void> apply_snapshot(Qcow2& image, const std::string& name_or_id) {
                     "Snapshot has another disk size, which version 2 images cannot change to");
     }
     const Geometry& geometry = image.geometry();
-    std::vector<std::uint64_t> entries =
-        TRY(read_l1_table(image.storage(), geometry, snapshot.l1_table, snapshot.l1_entries));
+    std::vector<std::uint64_t> entries = TRY(read_snapshot_l1(image.storage(), geometry, snapshot));
     entries.resize(std::max<std::uint64_t>(entries.size(), geometry.l1_entries_for(snapshot.info.disk_bytes)),
                    0);
     TRY(image.prepare_writing());
@@ -153,15 +151,14 @@ Result<void> delete_snapshot(Qcow2& image, const std::string& name_or_id) {
     if (found == snapshots.end()) return not_found(name_or_id);
     const Snapshot gone = *found;
     const Geometry& geometry = image.geometry();
-    const std::vector<std::uint64_t> entries =
-        TRY(read_l1_table(image.storage(), geometry, gone.l1_table, gone.l1_entries));
+    const std::vector<std::uint64_t> entries = TRY(read_snapshot_l1(image.storage(), geometry, gone));
     const ClusterRun old_table =
         clusters_of(geometry, image.header().snapshot_table, snapshot_table_bytes(snapshots));
     TRY(image.prepare_writing());
     TRY(image.flush());
 
     snapshots.erase(found);
-    TRY(replace_table(image, snapshots));
+    TRY(replace_snapshot_table(image, snapshots));
     TRY(image.flush());
     TRY(image.commit_header());
 

@@ -19,6 +19,10 @@ struct SnapshotTime {
 // The snapshot with this id, else with this name. Errors: not_found.
 Result<Snapshot> find_snapshot(const Qcow2& image, const std::string& name_or_id);
 
+// A new snapshot table in new clusters, known to the header in memory only; the old one's clusters stay counted.
+// Errors: no_space (EFBIG) for a table that would be too large.
+Result<void> replace_snapshot_table(Qcow2& image, const std::vector<Snapshot>& snapshots);
+
 // Each of these ends in one write of the header, before which the image is what it was. Errors: unsupported
 // with an external data file, and for refcounts that cannot grow; exists, not_found.
 Result<void> create_snapshot(Qcow2& image, const std::string& name, SnapshotTime time);

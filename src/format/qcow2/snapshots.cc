@@ -3,6 +3,7 @@
 #include "format/qcow2/snapshots.hpp"
 
 #include <algorithm>
+#include <cerrno>
 
 #include "base/checked.hpp"
 #include "base/endian.hpp"
@@ -82,11 +83,7 @@ Result<Snapshot> read_snapshot(TableReader& reader, const Header& header) {
     snapshot.info.date_nanoseconds = raw.date_nanoseconds;
     snapshot.info.vm_clock_nanoseconds = raw.vm_clock_nanoseconds;
     parse_extra(extra, raw, header, snapshot);
-    if (snapshot.l1_entries > l1_table_bytes_max / table_entry_bytes) {
-        return fail_detailed(
-            ErrorKind::corrupt, "Snapshot L1 table too large",
-            fmt::format("snapshot {}, l1_size {}", printable(snapshot.info.id), snapshot.l1_entries));
-    }
+    snapshot.extra_bytes = raw.extra_data_size;
     return snapshot;
 }
 
@@ -148,6 +145,23 @@ Bytes serialize_snapshots(std::span<const Snapshot> snapshots) {
         out.resize(round_up(out.size(), 8));
     }
     return out;
+}
+
+Result<std::vector<std::uint64_t>> read_snapshot_l1(const Storage& storage, const Geometry& geometry,
+                                                    const Snapshot& snapshot) {
+    const auto refuse = [&](std::string message, int system_errno) {
+        return std::unexpected<Error>(
+            Error{ErrorKind::corrupt, std::move(message), system_errno,
+                  fmt::format("snapshot {}, {} entries at {:#x}", printable(snapshot.info.id),
+                              snapshot.l1_entries, snapshot.l1_table.bytes)});
+    };
+    if (snapshot.l1_entries > l1_table_bytes_max / table_entry_bytes) {
+        return refuse("Snapshot L1 table too large", EFBIG);
+    }
+    if (!geometry.is_cluster_aligned(snapshot.l1_table.bytes) || snapshot.l1_table.bytes >= host_offset_end) {
+        return refuse("Snapshot L1 table offset invalid", EINVAL);
+    }
+    return read_l1_table(storage, geometry, snapshot.l1_table, snapshot.l1_entries);
 }
 
 Result<std::vector<std::uint64_t>> read_l1_table(const Storage& storage, const Geometry& geometry,

@@ -20,10 +20,12 @@ struct Snapshot {
     HostOffset l1_table;
     std::uint32_t l1_entries = 0;
     std::uint64_t entry_bytes = 0;  // of its table entry as it was read
+    std::uint32_t extra_bytes = 0;  // of extra data as it was read
     Bytes unknown_extra;            // extra data behind the fields known here, kept on rewrite
 };
 
-// Reads and checks all entries. Errors: corrupt in QEMU's words. Bounded by snapshot_table_bytes_max.
+// Reads and checks all entries; where their L1 tables are is checked when one is read. Errors: corrupt in
+// QEMU's words. Bounded by snapshot_table_bytes_max.
 Result<std::vector<Snapshot>> read_snapshots(const Storage& storage, const Header& header);
 
 // The bytes of a table with these entries.
@@ -32,7 +34,11 @@ Bytes serialize_snapshots(std::span<const Snapshot> snapshots);
 // The length of the table that the header points to, as read_snapshots saw it.
 std::uint64_t snapshot_table_bytes(std::span<const Snapshot> snapshots);
 
-// A snapshot's (or any) L1 table. Errors: corrupt when it is unaligned or too large for `what` to have.
+// The L1 table of a snapshot. Errors: corrupt in QEMU's words, with the errno that it counts as.
+Result<std::vector<std::uint64_t>> read_snapshot_l1(const Storage& storage, const Geometry& geometry,
+                                                    const Snapshot& snapshot);
+
+// Any L1 table. Errors: corrupt when it is unaligned or too large for `what` to have.
 Result<std::vector<std::uint64_t>> read_l1_table(const Storage& storage, const Geometry& geometry,
                                                  HostOffset at, std::uint64_t entries);
 
