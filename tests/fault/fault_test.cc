@@ -23,7 +23,7 @@ TEST_CASE("a change whose storage fails tells so and leaves the old or the new c
                 file.fail_from(call, call % 2 == 0 ? ErrorKind::io : ErrorKind::no_space);
                 const auto done = change.run(*open_image(file, true));
                 REQUIRE_FALSE(done);
-                CHECK(done.error().message == "the test's fault");
+                CHECK(done.error().message.ends_with("the test's fault"));
                 CHECK(done.error().kind == (call % 2 == 0 ? ErrorKind::io : ErrorKind::no_space));
                 check_state(file.content(), before, after, change.bytewise);
             }

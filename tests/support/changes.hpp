@@ -9,26 +9,16 @@
 #include <string>
 #include <vector>
 
+#include "format/qcow2/amend.hpp"
 #include "format/qcow2/check.hpp"
 #include "format/qcow2/create.hpp"
 #include "format/qcow2/resize.hpp"
 #include "format/qcow2/snapshot_changes.hpp"
+#include "format/raw/raw.hpp"
 #include "qimg/image.hpp"
 #include "support/recording_storage.hpp"
 
 namespace qimg::test {
-
-inline std::unique_ptr<Image> open_image(Storage& file, bool writable) {
-    qcow2::Qcow2Options options;
-    options.writable = writable;
-    auto format = qcow2::Qcow2::open(borrow_storage(file), options);
-    REQUIRE_MESSAGE(format, (format ? "" : format.error().message));
-    return std::make_unique<Image>("image", std::move(*format), nullptr);
-}
-
-inline qcow2::Qcow2& as_qcow2(Image& image) {
-    return dynamic_cast<qcow2::Qcow2&>(image.format());
-}
 
 inline Bytes pattern(std::size_t count, unsigned seed) {
     std::mt19937 random(seed);
@@ -38,10 +28,35 @@ inline Bytes pattern(std::size_t count, unsigned seed) {
     return out;
 }
 
-// What guests see, now and in each snapshot.
+// What an overlay's header names; it has no zeroes that could be mistaken for its own.
+inline std::unique_ptr<Image> backing_image() {
+    auto storage = memory_storage();
+    REQUIRE(storage->write(HostOffset(0), pattern(160 * KiB, 9)));
+    auto format = raw::open(std::move(storage));
+    REQUIRE(format);
+    return std::make_unique<Image>("base", std::move(*format), nullptr);
+}
+
+inline std::unique_ptr<Image> open_image(Storage& file, bool writable) {
+    qcow2::Qcow2Options options;
+    options.writable = writable;
+    auto format = qcow2::Qcow2::open(borrow_storage(file), options);
+    REQUIRE_MESSAGE(format, (format ? "" : format.error().message));
+    std::unique_ptr<Image> backing;
+    if ((*format)->backing_file()) backing = backing_image();
+    return std::make_unique<Image>("image", std::move(*format), std::move(backing));
+}
+
+inline qcow2::Qcow2& as_qcow2(Image& image) {
+    return dynamic_cast<qcow2::Qcow2&>(image.format());
+}
+
+// What guests see, now and in each snapshot, and what kind of image it is in.
 struct Content {
     Bytes disk;
     std::vector<Bytes> snapshots;
+    unsigned version = 0;
+    unsigned refcount_bits = 0;
     friend bool operator==(const Content&, const Content&) = default;
 };
 
@@ -56,6 +71,8 @@ inline Content read_content(Storage& file) {
     Content content;
     const auto image = open_image(file, false);
     content.disk = read_disk(*image);
+    content.version = as_qcow2(*image).header().version;
+    content.refcount_bits = as_qcow2(*image).geometry().refcount_bits();
     const auto snapshots = qcow2::read_snapshots(file, as_qcow2(*image).header());
     REQUIRE(snapshots);
     for (const qcow2::Snapshot& snapshot : *snapshots) {
@@ -74,6 +91,24 @@ struct Change {
     bool bytewise;  // each sector old or new; otherwise the whole disk is
     std::function<Result<void>(Image&)> run;
 };
+
+// To the other version, with a width of refcounts that it can have.
+inline Result<void> change_version(Image& image) {
+    qcow2::Qcow2& format = as_qcow2(image);
+    const bool upgrades = format.header().version < 3;
+    Qcow2Amendment wanted;
+    wanted.version = upgrades ? 3 : 2;
+    wanted.refcount_bits = upgrades ? 8 : 16;
+    const auto allowed = qcow2::check_amendment(format, wanted, image.size());
+    return allowed ? qcow2::amend(format, wanted, no_progress()) : allowed;
+}
+
+inline Result<void> change_refcount_width(Image& image) {
+    qcow2::Qcow2& format = as_qcow2(image);
+    Qcow2Amendment wanted;
+    wanted.refcount_bits = format.geometry().refcount_bits() < 16 ? 64 : 2;
+    return qcow2::amend(format, wanted, no_progress());
+}
 
 inline std::vector<Change> changes() {
     return {
@@ -115,6 +150,8 @@ inline std::vector<Change> changes() {
         {"snapshot", false, [](Image& image) { return qcow2::create_snapshot(as_qcow2(image), "new", {}); }},
         {"apply", false, [](Image& image) { return qcow2::apply_snapshot(as_qcow2(image), "first"); }},
         {"delete", false, [](Image& image) { return qcow2::delete_snapshot(as_qcow2(image), "first"); }},
+        {"version", false, change_version},
+        {"refcount width", false, change_refcount_width},
     };
 }
 
@@ -131,30 +168,39 @@ inline std::vector<Qcow2Layout> layouts() {
     Qcow2Layout subclusters = small;
     subclusters.cluster_bytes = 16384;
     subclusters.extended_l2 = true;
-    return {small, version_2, wide, narrow, subclusters};
+    Qcow2Layout overlay = small;
+    overlay.backing_file = "base";
+    overlay.backing_format = "raw";
+    return {small, version_2, wide, narrow, subclusters, overlay};
 }
 
-// A disk with data, a snapshot, and changes since.
+// A disk with data and zeroes, a snapshot, and changes since.
 inline Bytes starting_image(const Qcow2Layout& layout) {
     RecordingStorage file;
     REQUIRE(qcow2::create_empty(file, layout, 160 * KiB));
     const auto image = open_image(file, true);
     REQUIRE(image->write(GuestOffset(0), pattern(90000, 1)));
+    REQUIRE(image->write_zeroes(GuestRange(GuestOffset(10000), 9000)));
     REQUIRE(image->flush());
     REQUIRE(qcow2::create_snapshot(as_qcow2(*image), "first", {}));
     REQUIRE(image->write(GuestOffset(20000), pattern(60000, 2)));
+    REQUIRE(image->write_zeroes(GuestRange(GuestOffset(30000), 9000), true));
     REQUIRE(image->flush());
     return file.content();
 }
 
 inline bool can_run(const Change& change, const Qcow2Layout& layout) {
-    return layout.version > 2 || (change.name != "grow" && change.name != "shrink");
+    if (layout.version < 3)
+        return change.name != "grow" && change.name != "shrink" && change.name != "refcount width";
+    return !layout.extended_l2 || change.name != "version";
 }
 
 // Whole and readable, with nothing but the old or the new content; a repair loses none of it.
 inline void check_state(const Bytes& file, const Content& before, const Content& after, bool bytewise) {
     RecordingStorage storage(file);
     const Content now = read_content(storage);
+    CHECK((now.version == before.version || now.version == after.version));
+    CHECK((now.refcount_bits == before.refcount_bits || now.refcount_bits == after.refcount_bits));
     CHECK((now.snapshots == before.snapshots || now.snapshots == after.snapshots));
     if (!bytewise) CHECK((now.disk == before.disk || now.disk == after.disk));
     if (bytewise) {
