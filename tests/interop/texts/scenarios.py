@@ -282,6 +282,59 @@ def create_backing():
     """))
 
 
+def amends():
+    yield Scenario("amend: the line", IMAGES, lines("""
+        amend
+        amend base.q
+        amend -o help
+        amend -f qcow2 -o help
+        amend -f qcow2 -o help a b
+        amend -f raw -o help
+        amend -f nosuch -o help
+        amend -f vdi -o help
+        amend -o help base.q
+        amend -o ? base.q
+        amend -o help disk.raw
+        amend -o help nowhere
+        amend -o compat=0.10 base.q top.q
+        amend -o compat=0.10 nowhere
+        amend -f nosuch -o compat=0.10 base.q
+        amend -f raw -o size=2M base.q
+        amend -o size=2M disk.raw
+        amend -o , base.q
+        amend -o "" base.q
+        amend -o size=2M -o , base.q
+        amend -t foo -o size=2M base.q
+        amend -U -o size=2M base.q
+        amend --object foo -o size=2M base.q
+        amend --image-opts -f qcow2 -o size=2M base.q
+        amend --image-opts -o size=2M driver=qcow2,file.filename=base.q
+        amend --force -o size=2M base.q
+        amend -o compat=0.10 orphan.q
+        amend -o compat=0.10 corrupt.q
+        amend -o compat=0.10 feature.q
+        amend -q -p -o size=2M base.q
+        amend -p -o size=2M base.q
+        amend -p -o compat=0.10 base.q"""))
+    wrong = """foo=bar cluster_size=1k compat=0.42 compat= compat preallocation=metadata compression_type=zstd extended_l2=on
+        encryption=on encryption=on,foo=bar encrypt.format=luks encrypt.state=active encrypt.state=x,compat=0.42 refcount_bits=7
+        refcount_bits=128 refcount_bits=0 refcount_bits=x refcount_bits=-1 compat=0.10,refcount_bits=8
+        compat=0.10,lazy_refcounts=on lazy_refcounts=foo size=0 size=1500 size=8E size=4E size=1023P size=16E size=-1 size=zz
+        size=9223372036854775296 data_file=foo data_file= data_file_raw=on data_file_raw=off backing_file=x backing_fmt=qcow2
+        backing_file= nocow=on compat=1.1,,x lazy_refcounts nolazy_refcounts refcount_bits=1 size=512k
+        compat=0.10 compat=1.1""".split()
+    for name in "base.q old.q modern.q external.q external-raw.q snapped.q snapped-old.q compressed.q top.q".split():
+        yield Scenario(f"amend {name}", IMAGES, [
+            command for option in wrong for command in (["amend", "-o", option, name], ["info", name])])
+    yield Scenario("amend: widths and versions", IMAGES, [
+        command for option in ("compat=0.10", "compat=0.10,refcount_bits=16", "refcount_bits=8", "lazy_refcounts=on",
+                               "compat=1.1,refcount_bits=8,lazy_refcounts=on,size=3M", "compat=0.10,lazy_refcounts=on",
+                               "compat=0.10,refcount_bits=16,size=2M", "compat=1.1", "size=1M", "compat=0.10,compat=1.1")
+        for name in ("base.q", "snapped.q", "modern.q", "bitmaps.q")
+        for command in (["amend", "-o", option, name], ["info", name])],
+        "going to version 2 takes the bitmaps' clusters along")
+
+
 def resizes():
     yield Scenario("resize", IMAGES, lines("""
         resize base.q 128M
@@ -464,6 +517,6 @@ def measurements():
 
 
 def all_scenarios():
-    groups = (usage, image_names, queries, create_options, create_matrix, sizes, create_backing, resizes, snapshots,
-              comparisons, measurements)
+    groups = (usage, image_names, queries, create_options, create_matrix, sizes, create_backing, resizes, amends,
+              snapshots, comparisons, measurements)
     return [scenario for group in groups for scenario in group()]
