@@ -12,6 +12,7 @@
 #include "cli/qimg/commands.hpp"
 #include "cli/qimg/create_options.hpp"
 #include "cli/qimg/messages.hpp"
+#include "cli/qimg/opener.hpp"
 #include "cli/qimg/progress_bar.hpp"
 #include "cli/qimg/source_image.hpp"
 
@@ -117,7 +118,7 @@ int amend_image(const std::string& name, const Request& request) {
     }
     const AmendOptions options{source->path, source->open, choice->qcow2, choice->size};
     ProgressBar progress(request.progress);
-    const auto done = amend(options, file_opener(), progress);
+    const auto done = amend(options, command_opener(), progress);
     if (!done) {
         print_failure(done.error());
         return 1;

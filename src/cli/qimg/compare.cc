@@ -11,6 +11,7 @@
 #include "cli/qimg/commands.hpp"
 #include "cli/qimg/json_text.hpp"
 #include "cli/qimg/messages.hpp"
+#include "cli/qimg/opener.hpp"
 #include "cli/qimg/output_format.hpp"
 #include "cli/qimg/progress_bar.hpp"
 #include "cli/qimg/source_image.hpp"
@@ -93,7 +94,7 @@ std::optional<int> take_option(Request& request, int key, const Arguments& argum
 std::unique_ptr<Image> open_image(const std::string& name, const SourceOptions& source) {
     const auto location = source_image(name, source, Access::read_only);
     if (!location) return nullptr;
-    auto image = Image::open(location->path, location->open);
+    auto image = Image::open(location->path, location->open, command_opener());
     if (image) return std::move(*image);
     open_error(name, *location, image.error());
     return nullptr;

@@ -12,6 +12,7 @@
 #include "cli/qimg/create_options.hpp"
 #include "cli/qimg/json_text.hpp"
 #include "cli/qimg/messages.hpp"
+#include "cli/qimg/opener.hpp"
 #include "cli/qimg/option_list.hpp"
 #include "cli/qimg/output_format.hpp"
 #include "cli/qimg/preallocation_name.hpp"
@@ -182,7 +183,7 @@ int measure_command(int argc, char** argv) {
         if (!image) return open_error(operands[0], *request.measure.source, image.error());
     }
     if (!resolve_target(request)) return 1;
-    const auto report = measure(request.measure);
+    const auto report = measure(request.measure, command_opener());
     if (!report) {
         print_error(report.error());
         return 1;
