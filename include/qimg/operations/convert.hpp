@@ -18,6 +18,7 @@ namespace qimg {
 struct ConvertOptions {
     std::vector<ImageLocation> sources;      // one after the other, as one disk
     std::optional<SnapshotChoice> snapshot;  // of the only source
+    std::optional<GuestRange> part;          // of the only source; cut at its end
     CreateOptions target;                    // size: taken from the sources when absent
     bool compress = false;                   // qcow2 only
     std::optional<int> compression_level;    // zlib 1 to 9, zstd 1 to 19; absent: the fast one
@@ -29,6 +30,8 @@ struct ConvertOptions {
     // What cannot be read becomes zeroes, sector by sector, and is told to on_warning.
     bool salvage = false;
     std::function<void(const std::string&)> on_warning;
+    // What the target's creation is called in an error; empty: "error while converting FORMAT".
+    std::string creation_words;
 };
 
 struct ConvertReport {

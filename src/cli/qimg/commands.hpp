@@ -11,6 +11,7 @@ int check_command(int argc, char** argv);
 int compare_command(int argc, char** argv);
 int convert_command(int argc, char** argv);
 int create_command(int argc, char** argv);
+int dd_command(int argc, char** argv);
 int info_command(int argc, char** argv);
 int map_command(int argc, char** argv);
 int measure_command(int argc, char** argv);

@@ -25,6 +25,7 @@ constexpr Command commands[] = {
     {"compare", compare_command, "tell whether guests see the same on two disks"},
     {"convert", convert_command, "copy a disk into a new image of any format"},
     {"create", create_command, "make a new image"},
+    {"dd", dd_command, "copy blocks of a disk into a new image"},
     {"info", info_command, "tell what an image is"},
     {"map", map_command, "tell where each part of the disk lies"},
     {"measure", measure_command, "tell how much space a new image will need"},

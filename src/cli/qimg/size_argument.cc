@@ -3,20 +3,20 @@
 #include "cli/qimg/size_argument.hpp"
 
 #include <cerrno>
-#include <limits>
 
 #include "cli/qimg/messages.hpp"
 #include "qimg/size_text.hpp"
 
 namespace qimg::cli {
 
-std::optional<std::uint64_t> parse_size_argument(std::string_view what, std::string_view text) {
-    constexpr std::int64_t largest = std::numeric_limits<std::int64_t>::max();
+std::optional<std::uint64_t> parse_size_argument(std::string_view what, std::string_view text,
+                                                 const SizeBounds& bounds) {
     const auto size = parse_size(text);
-    const bool too_large =
-        size ? *size > static_cast<std::uint64_t>(largest) : size.error().system_errno == ERANGE;
-    if (too_large) {
-        print_errorf("Invalid {} specified. Must be between 0 and {}.", what, largest);
+    const bool out_of_bounds =
+        size ? *size < bounds.smallest || *size > bounds.largest : size.error().system_errno == ERANGE;
+    if (out_of_bounds) {
+        print_errorf("Invalid {} specified. Must be between {} and {}.", what, bounds.smallest,
+                     bounds.largest);
         return std::nullopt;
     }
     if (!size) {

@@ -3,13 +3,20 @@
 #pragma once
 
 #include <cstdint>
+#include <limits>
 #include <optional>
 #include <string_view>
 
 namespace qimg::cli {
 
-// Bytes, below 2^63. Empty, with the error printed, for anything else; `what` is "image size", "start
+struct SizeBounds {
+    std::uint64_t smallest = 0;
+    std::uint64_t largest = std::numeric_limits<std::int64_t>::max();
+};
+
+// Bytes inside the bounds. Empty, with the error printed, for anything else; `what` is "image size", "start
 // offset", …
-std::optional<std::uint64_t> parse_size_argument(std::string_view what, std::string_view text);
+std::optional<std::uint64_t> parse_size_argument(std::string_view what, std::string_view text,
+                                                 const SizeBounds& bounds = {});
 
 }  // namespace qimg::cli

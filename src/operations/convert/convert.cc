@@ -133,6 +133,7 @@ Result<void> check_options(const ConvertOptions& options) {
     if (options.snapshot && options.sources.size() > 1) {
         return refuse("No support for concatenating multiple snapshot");
     }
+    if (options.part && options.sources.size() > 1) return refuse("only one source can have a part taken");
     if (options.sparse_bytes % sector_bytes != 0) return refuse("sparse size is not a multiple of 512");
     if (options.target_is_zero && !options.existing_target)
         return refuse("--target-is-zero requires use of -n flag");

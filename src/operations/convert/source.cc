@@ -54,7 +54,9 @@ Result<Source> Source::open(const ConvertOptions& options, Opener& opener) {
     for (const ImageLocation& wanted : options.sources) {
         auto image = TRY(Image::open(wanted.path, wanted.open, opener));
         if (options.snapshot) TRY(show_snapshot(*image, *options.snapshot));
-        source.parts_.push_back(Part{GuestOffset(source.size_), std::move(image)});
+        const GuestRange whole(GuestOffset(0), image->size());
+        const GuestRange shown = options.part ? intersection(whole, *options.part) : whole;
+        source.parts_.push_back(Part{GuestOffset(source.size_), std::move(image), shown});
         source.size_ = source.end_of(source.parts_.back()).bytes;
     }
     return source;
@@ -70,11 +72,12 @@ const Source::Part& Source::part_at(GuestOffset at) const {
 Result<void> Source::read(GuestOffset at, std::span<std::byte> into) const {
     while (!into.empty() && at.bytes < size_) {
         const Part& part = part_at(at);
-        const GuestOffset inside(at - part.start);
-        // an image may end within its last sector
-        const std::uint64_t rest = part.image->size() - std::min(inside.bytes, part.image->size());
+        const std::uint64_t inside = at - part.start;
+        // what is shown of an image may end within a sector
+        const std::uint64_t rest = part.shown.length - std::min(inside, part.shown.length);
         const std::size_t known = std::min<std::uint64_t>(into.size(), rest);
-        const auto done = part.image->read(inside, into.first(known));
+        const auto done =
+            known == 0 ? Result<void>() : part.image->read(part.shown.start + inside, into.first(known));
         if (!done) return fail_at("reading", at, done.error());
         const std::size_t step = std::min<std::uint64_t>(into.size(), end_of(part) - at);
         std::fill(into.begin() + static_cast<std::ptrdiff_t>(known),
@@ -91,11 +94,11 @@ Result<SourceExtent> Source::extent(GuestRange range) const {
     found.range = range;
     if (range.start.bytes >= size_) return found;
     const Part& part = part_at(range.start);
-    const GuestOffset inside(range.start - part.start);
+    const std::uint64_t inside = range.start - part.start;
     found.range = intersection(range, GuestRange::between(part.start, end_of(part)));
-    if (inside.bytes >= part.image->size()) return found;
+    if (inside >= part.shown.length) return found;
     const auto extent = part.image->extent(
-        GuestRange(inside, std::min(found.range.length, part.image->size() - inside.bytes)));
+        GuestRange(part.shown.start + inside, std::min(found.range.length, part.shown.length - inside)));
     if (!extent) {
         Error error = extent.error();
         error.message = fmt::format("{}: {}", extent_failure(range.start), why(extent.error()));

@@ -44,14 +44,15 @@ class Source {
     std::optional<unsigned> depth_of(const std::string& path) const;
 
   private:
-    // One image and where it starts; it ends where the next one starts.
+    // An image or a part of it, and where that starts; it ends where the next one starts.
     struct Part {
         GuestOffset start;
         std::unique_ptr<Image> image;
+        GuestRange shown;
     };
     const Part& part_at(GuestOffset at) const;
     GuestOffset end_of(const Part& part) const {
-        return part.start + round_up(part.image->size(), sector_bytes);
+        return part.start + round_up(part.shown.length, sector_bytes);
     }
 
     std::vector<Part> parts_;

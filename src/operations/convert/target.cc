@@ -25,11 +25,15 @@ Result<std::unique_ptr<Image>> open_base(const CreateOptions& options, Opener& o
     return Image::open(resolve_reference(options.path, *options.qcow2.backing_file), open, opener);
 }
 
-Result<NewImage> begin(const CreateOptions& options, std::uint64_t size, Opener& opener, Progress& progress) {
-    auto made = begin_image(options, size, opener, progress);
+Result<NewImage> begin(const ConvertOptions& options, std::uint64_t size, Opener& opener,
+                       Progress& progress) {
+    const CreateOptions& target = options.target;
+    auto made = begin_image(target, size, opener, progress);
     if (!made) {
-        made.error().message = fmt::format("{}: error while converting {}: {}", printable(options.path),
-                                           options.format, made.error().message);
+        const std::string words = options.creation_words.empty()
+                                      ? fmt::format("error while converting {}", target.format)
+                                      : options.creation_words;
+        made.error().message = fmt::format("{}: {}: {}", printable(target.path), words, made.error().message);
     }
     return made;
 }
@@ -71,7 +75,7 @@ Result<Target> Target::open(const ConvertOptions& options, std::uint64_t size, O
     }
     std::unique_ptr<Image> base;
     if (has_base) base = TRY(open_base(options.target, opener));
-    NewImage made = TRY(begin(options.target, size, opener, progress));
+    NewImage made = TRY(begin(options, size, opener, progress));
     auto image = std::make_unique<Image>(options.target.path, std::move(made.format), std::move(base));
     const bool over_base = image->backing() != nullptr;
     Target target(std::move(image), std::move(made.file));

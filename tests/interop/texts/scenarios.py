@@ -516,7 +516,44 @@ def measurements():
                    "fails, where QEMU prints its help and succeeds", changes=False)
 
 
+def copies_of_blocks():
+    """Each copy is read by the stock tools: its size, and where its data is."""
+    for source in ("disk.raw", "base.q", "top.q", "compressed.q", "odd.raw", "empty.raw"):
+        for operands in ("", "bs=3000 count=2", "bs=3000 count=3 skip=1", "bs=64k skip=3", "bs=1000 skip=700 count=900",
+                         "bs=64k skip=100000", "count=0", "bs=1M"):
+            commands = [["dd", *operands.split(), f"if={source}", "of=x.raw"], ["compare", "-s", "x.raw", source],
+                        ["map", "--output=json", "x.raw"],
+                        ["dd", "-O", "qcow2", *operands.split(), f"if={source}", "of=x.q"],
+                        ["map", "--output=json", "x.q"], ["compare", "x.q", "x.raw"]]
+            yield Scenario(f"dd {operands} {source}", IMAGES, commands)
+    wrong = ["bs=0", "bs=-1", "bs=x", "bs=3G", "bs=1e3", "bs=", "bs=8E", "count=-1", "count=x", "count=8E", "count=", "skip=-1",
+             "skip=x", "skip=8E", "skip=", "foo", "foo=bar", "conv=sparse", "extra", "-p", "-n"]
+    yield Scenario("dd, wrong operands", RAW, [["dd", "if=disk.raw", "of=x.raw", word] for word in wrong])
+    yield Scenario("dd", IMAGES, lines("""
+        dd
+        dd if=disk.raw
+        dd of=x.raw
+        dd if= of=x.raw
+        dd if=nowhere of=x.raw
+        dd if=disk.raw of=nowhere/x.raw
+        dd if=disk.raw of=foo:x.raw
+        dd if=disk.raw of=file:y.raw
+        dd -O foo if=disk.raw of=x.raw
+        dd -O bochs if=disk.raw of=x.raw
+        dd -f qcow2 if=disk.raw of=x.raw
+        dd -f foo if=disk.raw of=x.raw
+        dd if=base.q if=disk.raw of=x.raw of=z.raw
+        dd --image-opts if=driver=qcow2,file.filename=base.q of=x.raw
+        dd --image-opts if=disk.raw of=x.raw
+        dd --image-opts -f raw if=disk.raw of=x.raw
+        dd --object foo if=disk.raw of=x.raw
+        dd -U if=disk.raw of=x.raw
+        info x.raw
+        info z.raw
+    """))
+
+
 def all_scenarios():
     groups = (usage, image_names, queries, create_options, create_matrix, sizes, create_backing, resizes, amends,
-              snapshots, comparisons, measurements)
+              snapshots, comparisons, measurements, copies_of_blocks)
     return [scenario for group in groups for scenario in group()]

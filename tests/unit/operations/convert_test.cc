@@ -235,3 +235,24 @@ TEST_CASE("a crew does every slot, the first few without threads") {
     crew.wait(2);
     CHECK(seen[2] == 2);
 }
+
+TEST_CASE("of a part of a disk, nothing around it is seen") {
+    Disk disk(MiB);
+    disk.write(0, filled(MiB, 7));
+    disk.write(3000, filled(1000, 9));
+    REQUIRE(disk.image->flush());
+    ConvertOptions options;
+    options.sources = {{"disk", {}}};
+    options.part = GuestRange(GuestOffset(3000), 1000);
+    const Source source = Source::open(options, disk.opener).value();
+    CHECK(source.size() == 1024);
+    Bytes seen(2048, std::byte{1});
+    REQUIRE(source.read(GuestOffset(0), seen));
+    Bytes expected = filled(1000, 9);
+    expected.resize(2048);
+    CHECK(seen == expected);
+    CHECK(source.extent(GuestRange(GuestOffset(0), 1024)).value().range.length == 1000);
+    CHECK(source.extent(GuestRange(GuestOffset(1000), 24)).value().kind == ExtentKind::unallocated);
+    options.part = GuestRange(GuestOffset(MiB), 5);
+    CHECK(Source::open(options, disk.opener).value().size() == 0);
+}
