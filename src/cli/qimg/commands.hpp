@@ -7,6 +7,7 @@
 namespace qimg::cli {
 
 int amend_command(int argc, char** argv);
+int bench_command(int argc, char** argv);
 int check_command(int argc, char** argv);
 int compare_command(int argc, char** argv);
 int convert_command(int argc, char** argv);

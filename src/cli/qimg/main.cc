@@ -21,6 +21,7 @@ struct Command {
 
 constexpr Command commands[] = {
     {"amend", amend_command, "change options of an image that is there"},
+    {"bench", bench_command, "measure how fast requests to an image are answered"},
     {"check", check_command, "check and repair an image"},
     {"compare", compare_command, "tell whether guests see the same on two disks"},
     {"convert", convert_command, "copy a disk into a new image of any format"},

@@ -36,6 +36,7 @@ def observe(program, folder, arguments, is_new):
     done = subprocess.run([program, *arguments], cwd=folder, env=ENVIRONMENT, stdin=subprocess.DEVNULL,
                           capture_output=True, timeout=TIMEOUT_S, check=False)
     stdout = done.stdout.decode("utf-8", "backslashreplace")
+    stdout = re.sub(r"(?m)^(Run completed in )\d+\.\d{3} seconds\.$", r"\1…", stdout)
     return {"stdout": without_disk_size(stdout) if is_new else stdout,
             "stderr": done.stderr.decode("utf-8", "backslashreplace"), "status": f"{done.returncode}\n"}
 

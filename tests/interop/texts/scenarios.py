@@ -553,7 +553,70 @@ def copies_of_blocks():
     """))
 
 
+def benchmarks():
+    yield Scenario("bench", IMAGES, lines("""
+        bench
+        bench a b
+        bench --bad
+        bench nowhere
+        bench -c 10 disk.raw
+        bench -c 0 disk.raw
+        bench -c 10 -q -d 4 -s 8k -S 16k -o 4k disk.raw
+        bench -c 10 -w disk.raw
+        bench -c 10 -w -f raw --pattern 65 disk.raw
+        bench -c 0x10 -w -f raw --pattern 0x41 -s 1000 -S 4k disk.raw
+        bench -c 300 --pattern 65 -f raw disk.raw
+        map --output=json disk.raw
+        compare disk.raw odd.raw
+        bench -c 10 -w --flush-interval 2 -f raw disk.raw
+        bench -c 10 --flush-interval 2 -f raw disk.raw
+        bench -c 9 -d 2 -w --flush-interval 3 -f raw disk.raw
+        bench -c 9 -d 2 -w --flush-interval 3 --no-drain -f raw disk.raw
+        bench --flush-interval 0 -w -c 1 -f raw disk.raw
+        bench -c x disk.raw
+        bench -c -1 disk.raw
+        bench -c 99999999999 disk.raw
+        bench -d x disk.raw
+        bench -d -1 disk.raw
+        bench -s 0 -c 3 disk.raw
+        bench -s x disk.raw
+        bench -s 4G disk.raw
+        bench -s 2M -c 3 disk.raw
+        bench -s 1M -c 3 disk.raw
+        bench -s 700k -c 3 disk.raw
+        bench -S x disk.raw
+        bench -S 0 -c 3 disk.raw
+        bench -S 4G disk.raw
+        bench -o x disk.raw
+        bench -o 2M -c 2 disk.raw
+        bench -o 1M -c 2 disk.raw
+        bench -o 1020k -s 8k -c 2 disk.raw
+        bench --pattern x -w disk.raw
+        bench --pattern 256 -w disk.raw
+        bench --flush-interval x -w disk.raw
+        bench --flush-interval -1 -w disk.raw
+        bench -i native -c 1 disk.raw
+        bench -n -c 1 disk.raw
+        bench -i threads -c 1 disk.raw
+        bench -i foo -c 1 disk.raw
+        bench -t none -c 1 disk.raw
+        bench -t foo -c 1 disk.raw
+        bench -c 3 odd.raw
+        bench -c 3 base.q
+        bench -c 40 -s 64k -w --pattern 7 base.q
+        map --output=json base.q
+        compare base.q disk.raw
+        check base.q
+        bench -f foo -c 3 -w base.q
+        bench -f qcow2 -c 3 -w disk.raw
+        bench -U -c 3 -w base.q
+        bench -U -c 3 base.q
+        bench --image-opts -c 3 driver=qcow2,file.filename=base.q
+        bench --image-opts -f raw -c 3 driver=qcow2,file.filename=base.q
+    """))
+
+
 def all_scenarios():
     groups = (usage, image_names, queries, create_options, create_matrix, sizes, create_backing, resizes, amends,
-              snapshots, comparisons, measurements, copies_of_blocks)
+              snapshots, comparisons, measurements, copies_of_blocks, benchmarks)
     return [scenario for group in groups for scenario in group()]
