@@ -63,10 +63,8 @@ void print_qcow2(const Qcow2Info& qcow2) {
     print_bitmaps(qcow2.bitmaps);
     fmt::print("    refcount bits: {}\n", qcow2.refcount_bits);
     if (qcow2.version < 3) return;
-    if (qcow2.data_file) {
-        fmt::print("    data file: {}\n    data file raw: {}\n", printable(*qcow2.data_file),
-                   qcow2.data_file_raw);
-    }
+    if (qcow2.data_file) fmt::print("    data file: {}\n", printable(*qcow2.data_file));
+    if (qcow2.has_data_file) fmt::print("    data file raw: {}\n", qcow2.data_file_raw);
     fmt::print("    corrupt: {}\n    extended l2: {}\n", qcow2.corrupt, qcow2.extended_l2);
 }
 
@@ -80,10 +78,8 @@ Json qcow2_json(const Qcow2Info& qcow2) {
     }
     data["refcount-bits"] = qcow2.refcount_bits;
     if (qcow2.version >= 3) {
-        if (qcow2.data_file) {
-            data["data-file"] = *qcow2.data_file;
-            data["data-file-raw"] = qcow2.data_file_raw;
-        }
+        if (qcow2.data_file) data["data-file"] = *qcow2.data_file;
+        if (qcow2.has_data_file) data["data-file-raw"] = qcow2.data_file_raw;
         data["corrupt"] = qcow2.corrupt;
         data["extended-l2"] = qcow2.extended_l2;
     }
@@ -104,6 +100,13 @@ Json snapshot_json(const SnapshotInfo& snapshot) {
 }
 
 }  // namespace
+
+Json snapshots_json(const std::vector<SnapshotInfo>& snapshots) {
+    Json list = Json::array();
+    for (const SnapshotInfo& snapshot : snapshots)
+        list.push_back(snapshot_json(snapshot));
+    return list;
+}
 
 void print_snapshots(const std::vector<SnapshotInfo>& snapshots) {
     constexpr const char* row = "{:<9} {:<16} {:>8}{:>20}{:>13}{:>11}\n";
@@ -139,8 +142,7 @@ void print_info(const ImageInfo& image) {
 
 Json info_json(const ImageInfo& image) {
     Json json = Json::object();
-    for (const SnapshotInfo& snapshot : image.snapshots)
-        json["snapshots"].push_back(snapshot_json(snapshot));
+    if (!image.snapshots.empty()) json["snapshots"] = snapshots_json(image.snapshots);
     if (image.backing_format) json["backing-filename-format"] = *image.backing_format;
     json["virtual-size"] = image.virtual_bytes;
     json["filename"] = image.path;

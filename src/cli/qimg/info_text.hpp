@@ -13,6 +13,8 @@ namespace qimg::cli {
 void print_info(const ImageInfo& image);
 // Prints the table of snapshots, its title line included.
 void print_snapshots(const std::vector<SnapshotInfo>& snapshots);
+// The same as a list of objects.
+Json snapshots_json(const std::vector<SnapshotInfo>& snapshots);
 // The members in QEMU's order.
 Json info_json(const ImageInfo& image);
 

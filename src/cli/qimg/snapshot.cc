@@ -5,12 +5,16 @@
 #include <fmt/core.h>
 
 #include <algorithm>
+#include <cstring>
+#include <nlohmann/json.hpp>
 
 #include "cli/qimg/arguments.hpp"
 #include "cli/qimg/commands.hpp"
 #include "cli/qimg/info_text.hpp"
+#include "cli/qimg/json_text.hpp"
 #include "cli/qimg/messages.hpp"
 #include "cli/qimg/opener.hpp"
+#include "cli/qimg/output_format.hpp"
 #include "cli/qimg/source_image.hpp"
 #include "qimg/printable.hpp"
 
@@ -18,9 +22,19 @@ namespace qimg::cli {
 
 namespace {
 
+enum Key : int { output = long_only(0) };
+
 constexpr OptionSpec option_specs[] = {
-    {'l', "list"},        {'c', "create", true}, {'a', "apply", true},     {'d', "delete", true},
-    {'U', "force-share"}, {'q', "quiet"},        {object, "object", true}, {image_opts, "image-opts"},
+    {'l', "list"},
+    {'c', "create", true},
+    {'a', "apply", true},
+    {'d', "delete", true},
+    {'f', "format", true},
+    {'U', "force-share"},
+    {'q', "quiet"},
+    {output, "output", true},
+    {object, "object", true},
+    {image_opts, "image-opts"},
 };
 
 constexpr const char* help =
@@ -31,6 +45,8 @@ constexpr const char* help =
     "  -c, --create NAME     make one of the disk as it is now\n"
     "  -a, --apply SNAPSHOT  make the disk what it was; SNAPSHOT is a name or an id\n"
     "  -d, --delete SNAPSHOT\n"
+    "  -f, --format FORMAT   qcow2, instead of what the first bytes say\n"
+    "      --output human|json  how to print the list\n"
     "  -U, --force-share     list those of an image that is in use\n"
     "  -q, --quiet           accepted: only errors are printed anyway\n"
     "      --image-opts      IMAGE is a list such as driver=qcow2,file.filename=NAME\n"
@@ -40,6 +56,7 @@ struct Request {
     SourceOptions source;
     int action = 0;  // the key of the option that names it
     std::string name;
+    std::string output_name = "human";
 };
 
 // Takes one option; the exit status when that ends the command.
@@ -54,6 +71,9 @@ std::optional<int> take_option(Request& request, int key, const Arguments& argum
             if (key != 'l') request.name = arguments.value();
             break;
         case 'q':
+            break;
+        case output:
+            request.output_name = arguments.value();
             break;
         default:
             return take_source_option(request.source, key, arguments);
@@ -76,23 +96,42 @@ constexpr Action actions[] = {
     {'d', "delete", snapshot_delete, "snapshot not found", "snapshot not found"},
 };
 
+// QEMU tells about some failures by their errno alone; what else is known becomes a detail.
+Error in_qemu_words(const Action& action, const Error& error) {
+    const auto replaced = [&](std::string text) {
+        return Error{error.kind, std::move(text), 0, error.message};
+    };
+    if (error.kind == ErrorKind::not_found) return replaced(action.not_found);
+    const bool tells_errno = error.system_errno != 0 && action.key != 'd';
+    if (error.kind == ErrorKind::unsupported && !tells_errno) return replaced(action.unsupported);
+    if (!tells_errno) return error;
+    const char* const reason = std::strerror(error.system_errno);
+    if (action.key == 'c') return replaced(fmt::format("-{} ({})", error.system_errno, reason));
+    return replaced(fmt::format("Failed to load snapshot: {}", reason));
+}
+
 // Changes an image that can be opened.
 int act(int key, const SnapshotOptions& options) {
     const auto action = std::find_if(std::begin(actions), std::end(actions),
                                      [&](const Action& one) { return one.key == key; });
     const auto done = action->run(options, command_opener());
     if (done) return 0;
-    Error error = done.error();
-    if (error.kind == ErrorKind::not_found) error = {error.kind, action->not_found, 0, error.message};
-    if (error.kind == ErrorKind::unsupported) error = {error.kind, action->unsupported, 0, error.message};
+    const Error error = in_qemu_words(*action, done.error());
+    const bool has_cause = done.error().kind == ErrorKind::corrupt && done.error().system_errno != 0;
+    if (is_drop_in() && key == 'a' && has_cause) print_error(done.error().message);
     print_error(error, fmt::format("Could not {} snapshot '{}'", action->verb, printable(options.name)));
     return 1;
 }
 
-int list(const std::string& name, const ImageLocation& source, const SnapshotOptions& options) {
+int list(const std::string& name, const ImageLocation& source, const SnapshotOptions& options,
+         OutputFormat format) {
     const auto snapshots = snapshot_list(options, command_opener());
     if (!snapshots) return open_error(name, source, snapshots.error());
-    if (!snapshots->empty()) print_snapshots(*snapshots);
+    if (format == OutputFormat::json) {
+        print_json(snapshots_json(*snapshots));
+    } else if (!snapshots->empty()) {
+        print_snapshots(*snapshots);
+    }
     return 0;
 }
 
@@ -106,6 +145,8 @@ int snapshot_command(int argc, char** argv) {
     }
     const auto operands = arguments.operands();
     if (operands.size() != 1) return usage_error("Expecting one image file name");
+    const auto format = parse_output_format(request.output_name);
+    if (!format) return 1;
     const bool lists = request.action == 0 || request.action == 'l';
     const auto source =
         source_image(operands[0], request.source, lists ? Access::read_only : Access::read_write);
@@ -115,7 +156,7 @@ int snapshot_command(int argc, char** argv) {
     options.path = source->path;
     options.open = source->open;
     options.name = request.name;
-    if (lists) return list(operands[0], *source, options);
+    if (lists) return list(operands[0], *source, options, *format);
     if (request.source.force_share) {
         print_errorf("Could not open '{}': force-share=on can only be used with read-only images",
                      printable(operands[0]));

@@ -3,6 +3,7 @@
 #include "format/qcow2/refcounts.hpp"
 
 #include <algorithm>
+#include <cerrno>
 
 #include "base/endian.hpp"
 #include "base/text.hpp"
@@ -212,8 +213,10 @@ Result<void> Refcounts::grow_table(std::uint64_t entries) {
     wanted = std::min(wanted, refcount_table_bytes_max / table_entry_bytes);
     const std::uint64_t clusters = divide_up(wanted, per_cluster);
     if (entries > wanted || clusters * geometry_.cluster_bytes() > refcount_table_bytes_max) {
-        return failf(ErrorKind::no_space, "{}: the refcount table would exceed {} MiB",
-                     printable(storage_->name()), refcount_table_bytes_max / MiB);
+        return fail(ErrorKind::no_space,
+                    fmt::format("{}: the refcount table would exceed {} MiB", printable(storage_->name()),
+                                refcount_table_bytes_max / MiB),
+                    EFBIG);
     }
     if (table_clusters_ != 0) old_tables_.push_back({geometry_.cluster_at(table_at_), table_clusters_});
     table_.resize(clusters * per_cluster, 0);
@@ -297,10 +300,11 @@ Result<void> Refcounts::change(ClusterRun run, bool up) {
         const std::uint64_t index = cluster / entries;
         const std::uint64_t old = TRY(get(cluster));
         if (up && old == geometry_.refcount_max()) {
-            return failf(ErrorKind::unsupported,
-                         "{}: refcount of the cluster at {:#x} would exceed what {} bits can hold",
-                         printable(storage_->name()), geometry_.offset_of(cluster).bytes,
-                         geometry_.refcount_bits());
+            return fail(ErrorKind::unsupported,
+                        fmt::format("{}: refcount of the cluster at {:#x} would exceed what {} bits can hold",
+                                    printable(storage_->name()), geometry_.offset_of(cluster).bytes,
+                                    geometry_.refcount_bits()),
+                        EINVAL);
         }
         if (!up && old == 0) {
             return failf(ErrorKind::corrupt,

@@ -3,20 +3,25 @@
 #include "format/qcow2/snapshot_changes.hpp"
 
 #include <algorithm>
+#include <cerrno>
 #include <charconv>
 
 #include "base/endian.hpp"
 #include "base/text.hpp"
 #include "base/try.hpp"
+#include "format/qcow2/bitmaps.hpp"
 #include "format/qcow2/reference_walk.hpp"
 
 namespace qimg::qcow2 {
 
 namespace {
 
+constexpr std::size_t name_bytes_max = 255;  // QEMU cuts a name here, and reads no longer ones
+
 Result<void> check_supported(const Qcow2& image) {
     if (!image.header().has_data_file()) return {};
-    return fail(ErrorKind::unsupported, "Internal snapshots are not possible with an external data file");
+    return fail(ErrorKind::unsupported, "Internal snapshots are not possible with an external data file",
+                ENOTSUP);
 }
 
 std::uint64_t number_of(const std::string& id) {
@@ -32,12 +37,14 @@ std::string next_id(const std::vector<Snapshot>& snapshots) {
     return fmt::format("{}", highest + 1);
 }
 
-auto find_in(std::vector<Snapshot>& snapshots, const std::string& name_or_id) {
-    const auto by_id = std::find_if(snapshots.begin(), snapshots.end(),
-                                    [&](const Snapshot& s) { return s.info.id == name_or_id; });
-    if (by_id != snapshots.end()) return by_id;
-    return std::find_if(snapshots.begin(), snapshots.end(),
-                        [&](const Snapshot& s) { return s.info.name == name_or_id; });
+auto find_in(std::vector<Snapshot>& snapshots, const std::string& name_or_id,
+             std::string SnapshotInfo::*first, std::string SnapshotInfo::*then) {
+    const auto find = [&](std::string SnapshotInfo::*member) {
+        return std::ranges::find_if(snapshots,
+                                    [&](const Snapshot& s) { return s.info.*member == name_or_id; });
+    };
+    const auto found = find(first);
+    return found != snapshots.end() ? found : find(then);
 }
 
 std::unexpected<Error> not_found(const std::string& name_or_id) {
@@ -68,7 +75,7 @@ Result<void> replace_snapshot_table(Qcow2& image, const std::vector<Snapshot>& s
     if (snapshots.empty()) return {};
     const Bytes raw = serialize_snapshots(snapshots);
     if (raw.size() > snapshot_table_bytes_max || snapshots.size() > snapshots_max) {
-        return fail(ErrorKind::no_space, "The snapshot table would become too large");
+        return fail(ErrorKind::no_space, "The snapshot table would become too large", EFBIG);
     }
     const ClusterRun place = TRY(image.allocate_clusters(image.geometry().clusters_for(raw.size())));
     image.header().snapshot_table = image.geometry().offset_of(place.first);
@@ -77,22 +84,25 @@ Result<void> replace_snapshot_table(Qcow2& image, const std::vector<Snapshot>& s
 
 Result<Snapshot> find_snapshot(const Qcow2& image, const std::string& name_or_id) {
     std::vector<Snapshot> snapshots = TRY(read_snapshots(image.storage(), image.header()));
-    const auto found = find_in(snapshots, name_or_id);
+    const auto found = find_in(snapshots, name_or_id, &SnapshotInfo::id, &SnapshotInfo::name);
     if (found == snapshots.end()) return not_found(name_or_id);
     return std::move(*found);
 }
 
 Result<void> create_snapshot(Qcow2& image, const std::string& name, SnapshotTime time) {
     TRY(check_supported(image));
+    if (image.header().snapshot_count >= snapshots_max) {
+        return fail(ErrorKind::no_space, "The image cannot have more snapshots", EFBIG);
+    }
     std::vector<Snapshot> snapshots = TRY(read_snapshots(image.storage(), image.header()));
     const ClusterRun old_table =
         clusters_of(image.geometry(), image.header().snapshot_table, snapshot_table_bytes(snapshots));
-    TRY(image.prepare_writing());
+    TRY(image.prepare_changing());
     TRY(image.flush());
 
     Snapshot taken;
     taken.info.id = next_id(snapshots);
-    taken.info.name = name;
+    taken.info.name = name.substr(0, name_bytes_max);
     taken.info.date_seconds = time.seconds;
     taken.info.date_nanoseconds = time.nanoseconds;
     taken.info.icount = 0;  // no instructions were counted; QEMU says it this way, too
@@ -114,6 +124,10 @@ Result<void> create_snapshot(Qcow2& image, const std::string& name, SnapshotTime
 Result<void> apply_snapshot(Qcow2& image, const std::string& name_or_id) {
     TRY(check_supported(image));
     const Snapshot snapshot = TRY(find_snapshot(image, name_or_id));
+    const BitmapDirectory bitmaps = TRY(read_bitmaps(image.storage(), image.header()));
+    if (!bitmaps.bitmaps.empty()) {
+        return fail(ErrorKind::invalid_argument, "Device has active dirty bitmaps");
+    }
     if (snapshot.info.disk_bytes != image.size() && image.header().version < 3) {
         return fail(ErrorKind::unsupported,
                     "Snapshot has another disk size, which version 2 images cannot change to");
@@ -147,14 +161,14 @@ Result<void> apply_snapshot(Qcow2& image, const std::string& name_or_id) {
 Result<void> delete_snapshot(Qcow2& image, const std::string& name_or_id) {
     TRY(check_supported(image));
     std::vector<Snapshot> snapshots = TRY(read_snapshots(image.storage(), image.header()));
-    const auto found = find_in(snapshots, name_or_id);
+    const auto found = find_in(snapshots, name_or_id, &SnapshotInfo::name, &SnapshotInfo::id);
     if (found == snapshots.end()) return not_found(name_or_id);
     const Snapshot gone = *found;
     const Geometry& geometry = image.geometry();
     const std::vector<std::uint64_t> entries = TRY(read_snapshot_l1(image.storage(), geometry, gone));
     const ClusterRun old_table =
         clusters_of(geometry, image.header().snapshot_table, snapshot_table_bytes(snapshots));
-    TRY(image.prepare_writing());
+    TRY(image.prepare_changing());
     TRY(image.flush());
 
     snapshots.erase(found);

@@ -24,7 +24,9 @@ Result<Snapshot> find_snapshot(const Qcow2& image, const std::string& name_or_id
 Result<void> replace_snapshot_table(Qcow2& image, const std::vector<Snapshot>& snapshots);
 
 // Each of these ends in one write of the header, before which the image is what it was. Errors: unsupported
-// with an external data file, and for refcounts that cannot grow; exists, not_found.
+// with an external data file (ENOTSUP), and for refcounts that cannot grow (EINVAL); not_found;
+// invalid_argument for going back under bitmaps, which would miss that; no_space. A snapshot to go back to is
+// looked for by its id first, one to delete by its name.
 Result<void> create_snapshot(Qcow2& image, const std::string& name, SnapshotTime time);
 Result<void> apply_snapshot(Qcow2& image, const std::string& name_or_id);
 Result<void> delete_snapshot(Qcow2& image, const std::string& name_or_id);
