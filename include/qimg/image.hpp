@@ -7,6 +7,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <span>
@@ -27,8 +28,12 @@ struct OpenOptions {
     std::optional<std::string> format;  // "qcow2" or "raw"; absent: told by the first bytes
     Access access = Access::read_only;
     Locking locking = Locking::qemu;
-    bool with_backing = true;  // false: unallocated clusters of an overlay read as zeroes
-    bool for_repair = false;   // an image that is marked corrupt may be opened for writing, too
+    bool with_backing = true;    // false: unallocated clusters of an overlay read as zeroes
+    bool with_data_file = true;  // false: only what tables and header tell; guest data cannot be read
+    bool for_repair = false;     // an image that is marked corrupt may be opened for writing, too
+    // Told line by line what was found, and mended before the first change, in an image that was not closed
+    // cleanly.
+    std::function<void(const std::string&)> on_finding = {};
     std::shared_ptr<const Assembly> assembly = nullptr;  // null: the file, and what its header names
 };
 

@@ -31,7 +31,8 @@ struct BitmapInfo {
 
 struct Qcow2Info {
     unsigned version = 3;
-    std::optional<std::string> data_file;
+    bool has_data_file = false;
+    std::optional<std::string> data_file;  // its name, where the header has one
     bool data_file_raw = false;
     bool extended_l2 = false;
     bool lazy_refcounts = false;

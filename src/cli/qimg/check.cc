@@ -172,8 +172,7 @@ int check_command(int argc, char** argv) {
     const auto image = source_image(operands[0], line.source, access);
     if (!image) return not_completed;
 
-    CheckOptions options{image->path, image->open, line.repair,
-                         [](const std::string& finding) { fmt::print(stderr, "{}\n", finding); }};
+    CheckOptions options{image->path, image->open, line.repair, print_finding};
     ProgressBar progress(line.progress);
     const auto report = check(options, command_opener(), progress);
     if (!report) return failed(operands[0], *image, report.error());

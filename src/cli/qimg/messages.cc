@@ -46,6 +46,17 @@ void print_error(const Error& error, std::string_view context) {
     print_error(text);
 }
 
+void print_finding(const std::string& finding) {
+    constexpr std::string_view own_name = "qimg ";
+    const bool names_us = is_drop_in() && finding.find("Use qimg ") != finding.npos;
+    std::string text = finding;
+    for (std::size_t at = 0; names_us && (at = text.find(own_name, at)) != text.npos;) {
+        text.replace(at, own_name.size() - 1, program_name());
+        at += program_name().size();
+    }
+    fmt::print(stderr, "{}\n", text);
+}
+
 int usage_error(std::string_view text) {
     print_error(text);
     fmt::print(stderr, "Try '{} --help' for more information\n", program_name());

@@ -32,6 +32,10 @@ void print_errorf(fmt::format_string<Args...> format, Args&&... args) {
 // "NAME: CONTEXT: MESSAGE (DETAIL)", without the empty ones of these, and without DETAIL for a drop-in.
 void print_error(const Error& error, std::string_view context = {});
 
+// What a check or a repair found: the lines of it as they are on stderr, where they name this program by the
+// name it was called by.
+void print_finding(const std::string& finding);
+
 // A command line that cannot be understood: the text, where to find help, and the exit status 1.
 int usage_error(std::string_view text);
 

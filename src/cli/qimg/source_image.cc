@@ -56,6 +56,7 @@ std::optional<ImageLocation> source_image(const std::string& name, const SourceO
         return std::nullopt;
     }
     image->open.access = access;
+    if (access == Access::read_write) image->open.on_finding = print_finding;
     if (options.force_share) image->open.locking = Locking::share;
     return std::move(*image);
 }

@@ -140,8 +140,8 @@ Result<CheckReport> check_image(Qcow2& image, Repair repair, const OnFinding& on
     return Check(image, repair, on_finding, progress).run();
 }
 
-Result<void> repair_refcounts(Qcow2& image) {
-    const CheckReport report = TRY(check_image(image, Repair::all, {}, no_progress()));
+Result<void> repair_refcounts(Qcow2& image, const OnFinding& on_finding) {
+    const CheckReport report = TRY(check_image(image, Repair::all, on_finding, no_progress()));
     if (report.check_errors == 0 && report.corruptions == 0) return {};
     return failf(ErrorKind::corrupt,
                  "{}: the image was not closed cleanly and cannot be repaired by itself; run check",

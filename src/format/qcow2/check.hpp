@@ -27,6 +27,6 @@ Result<CheckReport> check_image(Qcow2& image, Repair repair, const OnFinding& on
 
 // Makes the refcounts of an image with the dirty bit right and clears the bit. Errors: those of check_image;
 // corrupt when something is left that the refcounts cannot be told from.
-Result<void> repair_refcounts(Qcow2& image);
+Result<void> repair_refcounts(Qcow2& image, const OnFinding& on_finding);
 
 }  // namespace qimg::qcow2

@@ -216,7 +216,7 @@ Result<void> Qcow2::prepare_changing() {
         return fail_detailed(ErrorKind::corrupt, "Image does not contain a reference count table",
                              "refcount_table_clusters 0");
     }
-    if (header_.is(disk::incompatible_dirty)) TRY(repair_refcounts(*this));
+    if (header_.is(disk::incompatible_dirty)) TRY(repair_refcounts(*this, options_.on_finding));
     TRY(l1());
     TRY(refcounts_.load());
     remember_tables();

@@ -96,7 +96,7 @@ Result<std::unique_ptr<Qcow2>> Qcow2::open(std::unique_ptr<Storage> storage, con
     }
     const std::optional<std::string> data_file_name = header.text_extension(disk::extension_data_file);
     auto image = std::make_unique<Qcow2>(std::move(storage), std::move(header), options);
-    if (image->header_.has_data_file()) {
+    if (image->header_.has_data_file() && options.with_data_file) {
         if (options.open_data_file) image->data_file_ = TRY(options.open_data_file(data_file_name));
         if (!image->data_file_) return fail(ErrorKind::corrupt, "'data-file' is required for this image");
     }
@@ -112,6 +112,7 @@ Result<void> Qcow2::describe(ImageInfo& info) const {
     }
     Qcow2Info details;
     details.version = header_.version;
+    details.has_data_file = header_.has_data_file();
     details.data_file = header_.text_extension(disk::extension_data_file);
     details.data_file_raw = header_.data_file_raw();
     details.extended_l2 = geometry().extended_l2();

@@ -74,7 +74,7 @@ TEST_CASE("repair clears the dirty and the corrupt bit") {
     const auto image = make_image();
     image->header().incompatible |= disk::incompatible_dirty | disk::incompatible_corrupt;
     REQUIRE(image->commit_header());
-    REQUIRE(repair_refcounts(*image));
+    REQUIRE(repair_refcounts(*image, {}));
     CHECK_FALSE(image->header().is(disk::incompatible_dirty | disk::incompatible_corrupt));
 }
 
