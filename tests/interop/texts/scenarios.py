@@ -119,7 +119,6 @@ def usage():
         snapshot -c
         snapshot -l -c x disk.raw
         snapshot -c x -d y disk.raw
-        snapshot -f raw disk.raw
         resize
         resize disk.raw
         resize a b c
@@ -412,6 +411,20 @@ def snapshots():
         snapshot -c x short.q
         snapshot -a x old.q
     """))
+    yield Scenario("snapshot with bitmaps, or without room", IMAGES, lines("""
+        snapshot -c x bitmaps.q
+        snapshot -a x bitmaps.q
+        snapshot -d x bitmaps.q
+        snapshot -c x external.q
+        snapshot -a x external.q
+        snapshot -d x external.q
+        snapshot -c 2 snapped.q
+        snapshot -d 2 snapped.q
+        snapshot -c x modern.q
+        snapshot -c y modern.q
+        snapshot -c x dirty.q
+    """))
+    yield Scenario("snapshot -f", IMAGES, [["snapshot", "-f", "qcow2", "snapped.q"]], "later versions have -f")
     yield Scenario("snapshot -d ID", IMAGES, [["snapshot", "-d", "1", "snapped.q"]], "an id will do, as with -a")
 
 
