@@ -105,7 +105,8 @@ int amend_image(const std::string& name, const Request& request) {
     const auto source = source_image(name, request.source, Access::read_write);
     if (!source || !size_if_writable(name, *source)) return 1;
     std::string format;
-    if (const auto image = Image::open(source->path, source->open)) format = (*image)->format_name();
+    if (const auto image = Image::open(source->path, source->open, command_opener()))
+        format = (*image)->format_name();
     if (request.options->wants_help()) return show_help(format);
     if (const auto amendable = check_amendable(format); !amendable) {
         print_error(amendable.error());

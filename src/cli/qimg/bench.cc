@@ -15,6 +15,7 @@
 #include "cli/qimg/cache_mode.hpp"
 #include "cli/qimg/commands.hpp"
 #include "cli/qimg/messages.hpp"
+#include "cli/qimg/opener.hpp"
 #include "cli/qimg/size_argument.hpp"
 #include "cli/qimg/source_image.hpp"
 #include "qimg/printable.hpp"
@@ -197,7 +198,7 @@ std::unique_ptr<Image> open_image(const std::string& name, const Request& reques
     const auto location = source_image(name, request.source, writes ? Access::read_write : Access::read_only);
     if (!location) return nullptr;
     if (writes && !size_if_writable(name, *location)) return nullptr;
-    auto image = Image::open(location->path, location->open);
+    auto image = Image::open(location->path, location->open, command_opener());
     if (image) return std::move(*image);
     open_error(name, *location, image.error());
     return nullptr;

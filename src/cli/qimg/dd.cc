@@ -10,6 +10,7 @@
 #include "cli/qimg/commands.hpp"
 #include "cli/qimg/create_options.hpp"
 #include "cli/qimg/messages.hpp"
+#include "cli/qimg/opener.hpp"
 #include "cli/qimg/size_argument.hpp"
 #include "cli/qimg/source_image.hpp"
 #include "qimg/printable.hpp"
@@ -107,11 +108,11 @@ int dd_command(int argc, char** argv) {
     }
     const auto source = source_image(*request.input, request.source, Access::read_only);
     if (!source) return 1;
-    const auto image = Image::open(source->path, source->open);
+    const auto image = Image::open(source->path, source->open, command_opener());
     if (!image) return open_error(*request.input, *source, image.error());
     if (!resolve_target(request)) return 1;
     request.dd.source = *source;
-    const auto report = dd(request.dd);
+    const auto report = dd(request.dd, command_opener());
     if (!report) {
         print_error(report.error());
         return 1;

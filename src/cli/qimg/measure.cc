@@ -179,7 +179,8 @@ int measure_command(int argc, char** argv) {
     if (!resolve_source(request, operands)) return 1;
     if (request.measure.source) {
         // what is wrong with the source is told before what is wrong with the target
-        const auto image = Image::open(request.measure.source->path, request.measure.source->open);
+        const auto image =
+            Image::open(request.measure.source->path, request.measure.source->open, command_opener());
         if (!image) return open_error(operands[0], *request.measure.source, image.error());
     }
     if (!resolve_target(request)) return 1;
