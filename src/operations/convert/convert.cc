@@ -2,7 +2,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "qimg/operations/convert.hpp"
 
-#include <chrono>
 #include <thread>
 
 #include "base/text.hpp"
@@ -13,6 +12,7 @@
 #include "operations/convert/source.hpp"
 #include "operations/convert/target.hpp"
 #include "operations/crew.hpp"
+#include "operations/rate_limit.hpp"
 
 namespace qimg {
 
@@ -29,25 +29,6 @@ unsigned thread_count(const ConvertOptions& options) {
 struct Slot {
     Work work;
     Result<void> result;
-};
-
-// Sleeps so that no more than `bytes_per_second` are written.
-class RateLimit {
-  public:
-    explicit RateLimit(std::uint64_t bytes_per_second)
-        : rate_(bytes_per_second), started_(std::chrono::steady_clock::now()) {}
-
-    void wait_after(std::uint64_t bytes_in_all) const {
-        if (rate_ == 0) return;
-        const std::chrono::duration<double> due(static_cast<double>(bytes_in_all) /
-                                                static_cast<double>(rate_));
-        std::this_thread::sleep_until(started_ +
-                                      std::chrono::duration_cast<std::chrono::steady_clock::duration>(due));
-    }
-
-  private:
-    std::uint64_t rate_;
-    std::chrono::steady_clock::time_point started_;
 };
 
 void warn(const ConvertOptions& options, const std::vector<std::string>& warnings) {

@@ -2,13 +2,12 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "operations/convert/source.hpp"
 
-#include <sys/stat.h>
-
 #include <algorithm>
 
 #include "base/text.hpp"
 #include "base/try.hpp"
 #include "format/format.hpp"
+#include "operations/same_file.hpp"
 #include "operations/snapshot_view.hpp"
 
 namespace qimg {
@@ -29,13 +28,6 @@ bool is_made_of(const Image& image, const std::string& path) {
 }
 
 }  // namespace
-
-bool is_same_file(const std::string& a, const std::string& b) {
-    struct stat first;
-    struct stat second;
-    if (::stat(a.c_str(), &first) != 0 || ::stat(b.c_str(), &second) != 0) return a == b;
-    return first.st_dev == second.st_dev && first.st_ino == second.st_ino;
-}
 
 std::unexpected<Error> fail_at(std::string_view doing, GuestOffset at, const Error& cause) {
     const std::string place = fmt::format("error while {} at byte {}: ", doing, at.bytes);

@@ -59,9 +59,6 @@ class Source {
     std::uint64_t size_ = 0;
 };
 
-// Do both names mean the same file? Files that cannot be looked at are compared by name.
-bool is_same_file(const std::string& a, const std::string& b);
-
 // An error at a guest offset in qemu-img's words: "error while DOING at byte N: WHY".
 std::unexpected<Error> fail_at(std::string_view doing, GuestOffset at, const Error& cause);
 
