@@ -234,9 +234,11 @@ const Extension* Header::find(std::uint32_t type) const {
 }
 
 std::optional<std::string> Header::text_extension(std::uint32_t type) const {
-    const Extension* extension = find(type);
-    if (extension == nullptr) return std::nullopt;
-    return std::string(text_of(extension->data));
+    // of two, the one that comes later counts
+    const auto found = std::find_if(extensions.rbegin(), extensions.rend(),
+                                    [&](const Extension& extension) { return extension.type == type; });
+    if (found == extensions.rend()) return std::nullopt;
+    return std::string(text_of(found->data));
 }
 
 void Header::set_text_extension(std::uint32_t type, std::string_view text) {

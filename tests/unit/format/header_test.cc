@@ -154,6 +154,14 @@ TEST_CASE("unknown extensions and header fields survive a rewrite") {
     CHECK(again.header_bytes == 120);
 }
 
+TEST_CASE("of two extensions of a type, the later one counts") {
+    Header header;
+    header.set_text_extension(disk::extension_backing_format, "raw");
+    const auto later = bytes_of("qcow2");
+    header.extensions.push_back({disk::extension_backing_format, Bytes(later.begin(), later.end())});
+    CHECK(header.backing_format() == "qcow2");
+}
+
 TEST_CASE("the feature name table is left out where the cluster has no room for it") {
     Qcow2Layout layout;
     layout.cluster_bytes = 512;
