@@ -55,6 +55,8 @@ inline constexpr std::uint64_t incompatible_known = 0x1f;
 inline constexpr std::uint64_t compatible_lazy_refcounts = 1u << 0;
 inline constexpr std::uint64_t autoclear_bitmaps = 1u << 0;
 inline constexpr std::uint64_t autoclear_data_file_raw = 1u << 1;
+// What we keep up when we write; other bits must be cleared then.
+inline constexpr std::uint64_t autoclear_known = autoclear_bitmaps | autoclear_data_file_raw;
 
 // qcow2 "Header extensions"
 struct ExtensionHeader {

@@ -205,7 +205,7 @@ Result<void> Qcow2::mark_bitmaps_in_use() {
 Result<void> Qcow2::prepare_writing() {
     if (prepared_for_data_) return {};
     TRY(prepare_changing());
-    TRY(mark_bitmaps_in_use());
+    if (!keeps_bitmaps_) TRY(mark_bitmaps_in_use());
     prepared_for_data_ = true;
     return {};
 }
@@ -225,9 +225,8 @@ Result<void> Qcow2::prepare_changing() {
 }
 
 Result<void> Qcow2::clear_unknown_autoclear() {
-    constexpr std::uint64_t known = disk::autoclear_bitmaps | disk::autoclear_data_file_raw;
-    if ((header_.autoclear & ~known) == 0) return {};
-    header_.autoclear &= known;
+    if ((header_.autoclear & ~disk::autoclear_known) == 0) return {};
+    header_.autoclear &= disk::autoclear_known;
     return commit_header();
 }
 

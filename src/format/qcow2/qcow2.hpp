@@ -69,6 +69,8 @@ class Qcow2 final : public Format {
     Result<void> prepare_writing() override;
     // A bit that nobody here keeps up says nothing any more once the image is changed.
     Result<void> clear_unknown_autoclear();
+    // The changes to come leave what guests see as it is, so bitmaps miss nothing. Before prepare_writing().
+    void keep_bitmaps() { keeps_bitmaps_ = true; }
     Result<Reservation> reserve(GuestRange range) override;
     Result<void> publish(const Reservation& reservation) override;
     void cancel(const Reservation& reservation) override;
@@ -144,6 +146,7 @@ class Qcow2 final : public Format {
     Qcow2Options options_;
     bool prepared_ = false;           // for any change
     bool prepared_for_data_ = false;  // of guest data, too
+    bool keeps_bitmaps_ = false;
 
     mutable std::mutex l1_mutex_;  // guards the first reading of the L1 table
     mutable bool l1_loaded_ = false;
