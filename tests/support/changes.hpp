@@ -12,6 +12,7 @@
 #include "format/qcow2/amend.hpp"
 #include "format/qcow2/check.hpp"
 #include "format/qcow2/create.hpp"
+#include "format/qcow2/empty.hpp"
 #include "format/qcow2/resize.hpp"
 #include "format/qcow2/snapshot_changes.hpp"
 #include "format/raw/raw.hpp"
@@ -149,6 +150,7 @@ inline std::vector<Change> changes() {
          }},
         {"snapshot", false, [](Image& image) { return qcow2::create_snapshot(as_qcow2(image), "new", {}); }},
         {"apply", false, [](Image& image) { return qcow2::apply_snapshot(as_qcow2(image), "first"); }},
+        {"empty", true, [](Image& image) { return qcow2::empty(as_qcow2(image)); }},
         {"delete", false, [](Image& image) { return qcow2::delete_snapshot(as_qcow2(image), "first"); }},
         {"version", false, change_version},
         {"refcount width", false, change_refcount_width},

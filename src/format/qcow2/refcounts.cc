@@ -334,6 +334,37 @@ Result<std::uint64_t> Refcounts::end_of_used_clusters() {
     return 0;
 }
 
+// Nothing, or one reference to the cluster that the block itself is in.
+bool Refcounts::counts_only(const Block& block, std::uint64_t own_cluster) const {
+    const std::uint64_t entries = geometry_.refcount_block_entries();
+    for (std::uint64_t i = 0; i < entries; ++i) {
+        const std::uint64_t allowed = block.index * entries + i == own_cluster ? 1 : 0;
+        if (get_refcount(block.bytes, geometry_.refcount_order(), i) > allowed) return false;
+    }
+    return true;
+}
+
+Result<std::vector<ClusterRun>> Refcounts::drop_empty_blocks() {
+    std::vector<ClusterRun> counted_elsewhere;
+    for (std::uint64_t index = 0; index < table_.size(); ++index) {
+        if (table_[index] == 0) continue;
+        const bool was_loaded = blocks_[index] != nullptr;
+        const Block* block = TRY(read_block(index));
+        const std::uint64_t own_cluster = geometry_.cluster_at(HostOffset(table_[index]));
+        if (!counts_only(*block, own_cluster)) {
+            if (!was_loaded) blocks_[index].reset();
+            continue;
+        }
+        if (own_cluster / geometry_.refcount_block_entries() != index) {
+            counted_elsewhere.push_back({own_cluster, 1});
+        }
+        std::erase(dirty_blocks_, index);
+        blocks_[index].reset();
+        set_table_entry(index, HostOffset(0));
+    }
+    return counted_elsewhere;
+}
+
 Result<void> Refcounts::write_blocks() {
     std::sort(dirty_blocks_.begin(), dirty_blocks_.end());
     for (std::uint64_t index : dirty_blocks_) {

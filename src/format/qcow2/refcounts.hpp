@@ -64,6 +64,10 @@ class Refcounts {
     // The highest cluster with a refcount above 0, plus 1.
     Result<std::uint64_t> end_of_used_clusters();
 
+    // Drops the blocks that count nothing, or nothing but themselves, from the table. Returns the clusters of
+    // those that another block counts: to be released once the table is on stable storage.
+    Result<std::vector<ClusterRun>> drop_empty_blocks();
+
     // Where the refcount table is (to be) in the file; differs from the header's after it had to move.
     HostOffset table_offset() const { return table_at_; }
     std::uint64_t table_clusters() const { return table_clusters_; }
@@ -90,6 +94,7 @@ class Refcounts {
     Result<bool> ensure_blocks_for(ClusterRun run);
     Result<void> grow_table(std::uint64_t entries);
     Result<void> change(ClusterRun run, bool up);
+    bool counts_only(const Block& block, std::uint64_t own_cluster) const;
     Result<ClusterRun> find_free(std::uint64_t count, bool whole);
     Result<ClusterRun> find_and_claim(std::uint64_t count, bool whole);
     void set(Block& block, std::uint64_t cluster, std::uint64_t value);
