@@ -29,9 +29,6 @@ std::unexpected<Error> with_prefix(const std::string& prefix, Error error) {
     return std::unexpected<Error>(std::move(error));
 }
 
-Result<std::unique_ptr<Image>> open_chain(const ImageLocation& location, Opener& opener,
-                                          std::vector<std::string>& above);
-
 // The file, or what stands in its place. `above` is empty for the image that the user named.
 Result<std::unique_ptr<Storage>> open_storage(const ImageLocation& location, Opener& opener,
                                               const std::vector<std::string>& above) {
@@ -53,27 +50,6 @@ Result<std::unique_ptr<Image>> open_backing(const ImageLocation& location, const
     if (!below) return nullptr;
     above.push_back(location.path);
     return open_chain(*below, opener, above);
-}
-
-// The chain from `location` downwards; `above` are the files that are open already, to tell a loop.
-Result<std::unique_ptr<Image>> open_chain(const ImageLocation& location, Opener& opener,
-                                          std::vector<std::string>& above) {
-    const std::string& path = location.path;
-    const auto& assembly = location.open.assembly;
-    const bool is_file = assembly == nullptr || !assembly->null_bytes;
-    if (is_file && std::find(above.begin(), above.end(), path) != above.end()) {
-        return failf(ErrorKind::corrupt, "Backing file '{}' creates an infinite loop.", printable(path));
-    }
-    if (above.size() >= chain_length_max) {
-        return failf(ErrorKind::corrupt, "Backing chain is longer than {} images", chain_length_max);
-    }
-    auto storage = TRY(open_storage(location, opener, above));
-    auto format = TRY(open_format(std::move(storage), path, location.open, opener));
-    auto backing = open_backing(location, *format, opener, above);
-    if (!backing) return with_prefix("Could not open backing file", std::move(backing).error());
-    auto image = std::make_unique<Image>(path, std::move(format), std::move(*backing));
-    if (assembly) image->assemble(assembly);
-    return image;
 }
 
 }  // namespace
@@ -159,6 +135,35 @@ Result<std::unique_ptr<Format>> open_format(std::unique_ptr<Storage> storage, co
         return opener.open_reference(path, resolve_reference(path, *name), file);
     };
     return qcow2::Qcow2::open(std::move(storage), details);
+}
+
+Result<std::unique_ptr<Image>> open_chain(const ImageLocation& location, Opener& opener,
+                                          std::vector<std::string>& above) {
+    const std::string& path = location.path;
+    const auto& assembly = location.open.assembly;
+    const bool is_file = assembly == nullptr || !assembly->null_bytes;
+    if (is_file && std::find(above.begin(), above.end(), path) != above.end()) {
+        return failf(ErrorKind::corrupt, "Backing file '{}' creates an infinite loop.", printable(path));
+    }
+    if (above.size() >= chain_length_max) {
+        return failf(ErrorKind::corrupt, "Backing chain is longer than {} images", chain_length_max);
+    }
+    auto storage = TRY(open_storage(location, opener, above));
+    auto format = TRY(open_format(std::move(storage), path, location.open, opener));
+    auto backing = open_backing(location, *format, opener, above);
+    if (!backing) return with_prefix("Could not open backing file", std::move(backing).error());
+    auto image = std::make_unique<Image>(path, std::move(format), std::move(*backing));
+    if (assembly) image->assemble(assembly);
+    return image;
+}
+
+Result<std::unique_ptr<Image>> open_over(std::unique_ptr<Image> backing, const ImageLocation& location,
+                                         Opener& opener, const std::vector<std::string>& above) {
+    auto storage = TRY(open_storage(location, opener, above));
+    auto format = TRY(open_format(std::move(storage), location.path, location.open, opener));
+    auto image = std::make_unique<Image>(location.path, std::move(format), std::move(backing));
+    if (location.open.assembly) image->assemble(location.open.assembly);
+    return image;
 }
 
 Result<std::unique_ptr<Image>> Image::open(const std::string& path, const OpenOptions& options,

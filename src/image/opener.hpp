@@ -1,4 +1,4 @@
-// Which format a file has, and how its format is opened.
+// Which format a file has, how its format is opened, and chains of images put together.
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
@@ -6,6 +6,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "format/format.hpp"
 #include "qimg/image.hpp"
@@ -25,5 +26,14 @@ Result<std::unique_ptr<Format>> open_format(std::unique_ptr<Storage> storage, co
 // wanted. Errors: of Opener::locate.
 Result<std::optional<ImageLocation>> location_below(const ImageLocation& location, const Format& format,
                                                     Opener& opener);
+
+// The chain from `location` downwards; `above` are the files that are open already, to tell a loop. Errors do
+// not begin with "Could not open 'PATH': ".
+Result<std::unique_ptr<Image>> open_chain(const ImageLocation& location, Opener& opener,
+                                          std::vector<std::string>& above);
+
+// One image over `backing`, whatever its header says is below it.
+Result<std::unique_ptr<Image>> open_over(std::unique_ptr<Image> backing, const ImageLocation& location,
+                                         Opener& opener, const std::vector<std::string>& above);
 
 }  // namespace qimg
