@@ -9,6 +9,7 @@ namespace qimg::cli {
 int amend_command(int argc, char** argv);
 int bench_command(int argc, char** argv);
 int check_command(int argc, char** argv);
+int commit_command(int argc, char** argv);
 int compare_command(int argc, char** argv);
 int convert_command(int argc, char** argv);
 int create_command(int argc, char** argv);
@@ -16,6 +17,7 @@ int dd_command(int argc, char** argv);
 int info_command(int argc, char** argv);
 int map_command(int argc, char** argv);
 int measure_command(int argc, char** argv);
+int rebase_command(int argc, char** argv);
 int resize_command(int argc, char** argv);
 int snap_command(int argc, char** argv);
 int snapshot_command(int argc, char** argv);

@@ -128,6 +128,24 @@ def usage():
         resize disk.raw 1M --shrink
         resize --preallocation=foo disk.raw 1M
         resize -f foo disk.raw 1M
+        commit
+        commit a b
+        commit --bad a
+        commit -U a
+        commit -t foo base.q
+        commit -r foo base.q
+        commit -r 1x base.q
+        commit -r 16E base.q
+        commit -b
+        rebase
+        rebase a
+        rebase -b
+        rebase -b a
+        rebase -b a b c
+        rebase -F qcow2 a
+        rebase --bad a
+        rebase -t foo -b base.q top.q
+        rebase -T foo -b base.q top.q
         create
         create -f qcow2
         create -c x 1M
@@ -627,9 +645,125 @@ def benchmarks():
         bench --image-opts -c 3 driver=qcow2,file.filename=base.q
         bench --image-opts -f raw -c 3 driver=qcow2,file.filename=base.q
     """))
+CHAIN = r"""
+qemu-img create -q -f qcow2 base.q 4M
+qemu-img create -q -f qcow2 -b base.q -F qcow2 mid.q
+qemu-img create -q -f qcow2 -b mid.q -F qcow2 top.q 5M
+qemu-io -c 'write -P 1 0 64k' -c 'write -P 9 3M 64k' base.q
+qemu-io -c 'write -P 2 64k 64k' mid.q
+qemu-io -c 'write -P 3 128k 64k' -c 'write -z 3M 64k' -c 'write -z 2M 64k' top.q
+qemu-img create -q -f qcow2 other.q 3M
+qemu-io -c 'write -P 1 0 64k' -c 'write -P 7 1M 64k' other.q
+truncate -s 4M raw.img
+mkdir sub
+qemu-img create -q -f qcow2 -b ../base.q -F qcow2 sub/top.q
+qemu-img create -q -f qcow2 -o compat=0.10 old.q 1M
+qemu-img snapshot -c one old.q
+qemu-img create -q -f qcow2 -b old.q -F qcow2 on-old.q 2M
+qemu-img create -q -f qcow2 -b nowhere.q -F qcow2 -u orphan.q 1M
+qemu-img create -q -f qcow2 -o data_file=raw.data,data_file_raw=on external-raw.q 1M
+qemu-img create -q -f qcow2 -o cluster_size=512 small.q 1M
+"""
+
+
+def commits():
+    yield Scenario("commit", CHAIN, lines("""
+        commit nowhere
+        commit base.q
+        commit raw.img
+        commit -f raw top.q
+        commit -f foo top.q
+        commit orphan.q
+        commit -b nowhere top.q
+        commit -b "" top.q
+        commit -b top.q top.q
+        commit -b base.q sub/top.q
+        commit -b ../base.q sub/top.q
+        commit --image-opts -f qcow2 driver=qcow2,file.filename=top.q
+        commit -d top.q
+        map top.q
+        commit -q -r 1G top.q
+        map top.q
+        info mid.q
+        commit -b ./base.q mid.q
+        commit --image-opts driver=qcow2,file.filename=mid.q
+        info base.q
+        commit -p base.q
+        commit on-old.q
+        info old.q
+    """))
+    yield Scenario("commit through the chain", CHAIN, lines("""
+        commit -b base.q top.q
+        map top.q
+        check base.q
+        info base.q
+        check top.q
+    """), "data that is one run in the overlay becomes one in the base")
+
+
+def rebases():
+    yield Scenario("rebase", CHAIN, lines("""
+        rebase -b other.q -F qcow2 nowhere
+        rebase -f foo -b other.q -F qcow2 top.q
+        rebase -b other.q -F foo top.q
+        rebase -b nowhere -F qcow2 top.q
+        rebase -b folder/nowhere -F qcow2 sub/top.q
+        rebase -b base.q -F qcow2 sub/top.q
+        rebase -b other.q top.q
+        rebase -b nowhere top.q
+        rebase -b raw.img -F qcow2 top.q
+        rebase -b top.q -F qcow2 top.q
+        rebase -b other.q -F qcow2 raw.img
+        rebase -f raw -b other.q -F qcow2 raw.img
+        rebase -u -f raw -b other.q -F qcow2 raw.img
+        rebase -u -f raw -b "" raw.img
+        rebase -b other.q -F qcow2 orphan.q
+        rebase -u -b other.q orphan.q
+        rebase -u -b other.q -F qcow2 orphan.q
+        info orphan.q
+        rebase -b other.q -F qcow2 top.q
+        info top.q
+        rebase -q -b raw.img -F raw top.q
+        rebase -U -b file:raw.img -F raw top.q
+        rebase --image-opts -b base.q -F qcow2 driver=qcow2,file.filename=top.q
+        rebase -b "" top.q
+        info top.q
+        rebase -b "" top.q
+        rebase -u top.q
+        rebase -u -F qcow2 top.q
+        rebase -u -b other.q -F qcow2 external-raw.q
+        rebase -b other.q -F qcow2 external-raw.q
+        rebase -b ../other.q -F qcow2 sub/top.q
+        info sub/top.q
+        rebase -b old.q -F qcow2 on-old.q
+        check on-old.q
+    """))
+    yield Scenario("bitmaps of rebased and committed images", CHAIN + """
+        qemu-img bitmap --add top.q b0
+    """, lines("""
+        rebase -b other.q -F qcow2 top.q
+        info --output=json top.q
+        rebase -u -b base.q -F qcow2 top.q
+        info --output=json top.q
+        commit -q top.q
+        info --output=json top.q
+    """))
+    yield Scenario("rebase over zeroes", CHAIN, lines("""
+        rebase -b other.q -F qcow2 top.q
+        map top.q
+    """), "zeroes that the new backing image lacks are recorded, not written")
+    yield Scenario("rebase of a version 2 image without a backing image", CHAIN, lines("""
+        rebase -b other.q -F qcow2 old.q
+        map old.q
+    """), "its zeroes stay zeroes, where qemu-img lets the new backing image show")
+    for length in 300, 400, 1023, 1024:
+        yield Scenario(f"rebase to a name of {length} bytes", CHAIN, [
+            ["rebase", "-u", "-b", "n" * length, "-F", "raw", "top.q"], ["info", "top.q"],
+            ["rebase", "-u", "-b", "n" * length, "-F", "raw", "small.q"], ["check", "small.q"]])
 
 
 def all_scenarios():
     groups = (usage, image_names, queries, create_options, create_matrix, sizes, create_backing, resizes, amends,
-              snapshots, comparisons, measurements, copies_of_blocks, benchmarks)
+              snapshots, comparisons, measurements, copies_of_blocks, benchmarks,
+              commits, rebases)
     return [scenario for group in groups for scenario in group()]
