@@ -20,7 +20,7 @@ Result<void> amend(const AmendOptions& options, Opener& opener, Progress& progre
                      image->format_name());
     }
     const std::uint64_t size = options.size.value_or(image->size());
-    TRY(qcow2::check_amendment(*format, options.qcow2, size));
+    TRY(qcow2::check_amendment(*format, options.qcow2));
     if (!is_aligned(size, sector_bytes)) {
         return fail(ErrorKind::invalid_argument, "The new size must be a multiple of 512");
     }

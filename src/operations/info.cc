@@ -36,7 +36,9 @@ Result<ImageInfo> describe(const Image& image) {
     if (!assembly.driver.empty()) {  // nothing but the format itself knows these
         info.qcow2.reset();
         info.snapshots.clear();
-        info.backing_file = info.full_backing_file = info.backing_format = std::nullopt;
+        info.backing_file.reset();
+        info.full_backing_file.reset();
+        info.backing_format.reset();
     }
     return info;
 }

@@ -49,7 +49,12 @@ Result<void> show_snapshot(Image& image, const SnapshotChoice& wanted) {
     }
     const qcow2::Snapshot found = TRY(find_snapshot(*qcow2, wanted));
     const qcow2::Geometry& geometry = qcow2->geometry();
-    auto table = TRY(qcow2::read_l1_table(qcow2->storage(), geometry, found.l1_table, found.l1_entries));
+    auto loaded = qcow2::read_snapshot_l1(qcow2->storage(), geometry, found);
+    if (!loaded) {
+        loaded.error().message = "Failed to load snapshot: " + loaded.error().message;
+        return std::unexpected<Error>(loaded.error());
+    }
+    std::vector<std::uint64_t> table = std::move(*loaded);
     const std::uint64_t size = std::max(qcow2->size(), found.info.disk_bytes);
     const std::uint64_t entries = geometry.l1_entries_for(size);
     if (entries > qcow2::l1_table_bytes_max / qcow2::table_entry_bytes) {

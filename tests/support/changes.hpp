@@ -100,7 +100,7 @@ inline Result<void> change_version(Image& image) {
     Qcow2Amendment wanted;
     wanted.version = upgrades ? 3 : 2;
     wanted.refcount_bits = upgrades ? 8 : 16;
-    const auto allowed = qcow2::check_amendment(format, wanted, image.size());
+    const auto allowed = qcow2::check_amendment(format, wanted);
     return allowed ? qcow2::amend(format, wanted, no_progress()) : allowed;
 }
 

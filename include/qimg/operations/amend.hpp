@@ -18,8 +18,9 @@ struct AmendOptions {
     std::optional<std::uint64_t> size;  // of the disk, in bytes; shorter ones lose what lies behind
 };
 
-// What cannot be is refused before anything is changed. Crash-safe: the size and all the rest change in one
-// step each, and guests see the same at every moment but for the size. Errors: unsupported for formats other
+// What cannot be is refused before anything is changed; only snapshots of another size prevent going to version
+// 2 after the disk has got its new size. Crash-safe: the size and all the rest change in one step each, and
+// guests see the same at every moment but for the size. Errors: unsupported for formats other
 // than qcow2; invalid_argument in QEMU's words; those of resize and Image::open.
 Result<void> amend(const AmendOptions& options, Opener& opener = file_opener(),
                    Progress& progress = no_progress());

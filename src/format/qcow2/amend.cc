@@ -62,15 +62,19 @@ Result<void> check_refcount_bits(const Header& header, const Qcow2Amendment& wan
         "greater)");
 }
 
-Result<void> check_downgrade(Qcow2& image, std::uint64_t size_after) {
-    const Header& header = image.header();
-    if (header.has_data_file()) return refuse("Cannot downgrade an image with a data file");
-    const std::vector<Snapshot> snapshots = TRY(read_snapshots(image.storage(), header));
+Result<void> check_snapshots(const Qcow2& image) {
+    const std::vector<Snapshot> snapshots = TRY(read_snapshots(image.storage(), image.header()));
     for (const Snapshot& snapshot : snapshots) {
-        if (snapshot.info.disk_bytes != size_after || snapshot.info.vm_state_bytes > 0xffffffff) {
+        if (snapshot.info.disk_bytes != image.size() || snapshot.info.vm_state_bytes > 0xffffffff) {
             return refuse("Internal snapshots prevent downgrade of image");
         }
     }
+    return {};
+}
+
+Result<void> check_downgrade(Qcow2& image) {
+    const Header& header = image.header();
+    if (header.has_data_file()) return refuse("Cannot downgrade an image with a data file");
     if (header.codec != Codec::zlib) {
         const bool compressed = TRY(has_compressed_clusters(image));
         if (compressed) {
@@ -171,7 +175,7 @@ bool differs(const Header& one, const Header& other) {
 
 }  // namespace
 
-Result<void> check_amendment(Qcow2& image, const Qcow2Amendment& wanted, std::uint64_t size_after) {
+Result<void> check_amendment(Qcow2& image, const Qcow2Amendment& wanted) {
     const Header& header = image.header();
     const unsigned version = wanted.version.value_or(header.version);
     if (version != 2 && version != 3) return refuse("Unknown compatibility level");
@@ -183,14 +187,15 @@ Result<void> check_amendment(Qcow2& image, const Qcow2Amendment& wanted, std::ui
             "Lazy refcounts only supported with compatibility level 1.1 and above (use compat=1.1 or "
             "greater)");
     }
-    return version < header.version ? check_downgrade(image, size_after) : Result<void>();
+    return version < header.version ? check_downgrade(image) : Result<void>();
 }
 
 Result<void> amend(Qcow2& image, const Qcow2Amendment& wanted, Progress& progress) {
-    TRY(image.prepare_changing());
-    TRY(image.flush());
     const unsigned old_version = image.header().version;
     const unsigned version = wanted.version.value_or(old_version);
+    if (version < old_version) TRY(check_snapshots(image));
+    TRY(image.prepare_changing());
+    TRY(image.flush());
     const unsigned bits = wanted.refcount_bits.value_or(image.geometry().refcount_bits());
     const bool changes_width = bits != image.geometry().refcount_bits();
     Header header = image.header();

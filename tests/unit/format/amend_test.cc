@@ -15,7 +15,7 @@ struct Sample {
 
     Result<void> amend(const Qcow2Amendment& wanted) {
         const auto image = open_image(file, true);
-        const auto allowed = check_amendment(as_qcow2(*image), wanted, image->size());
+        const auto allowed = check_amendment(as_qcow2(*image), wanted);
         return allowed ? qcow2::amend(as_qcow2(*image), wanted, no_progress()) : allowed;
     }
     std::string refusal(const Qcow2Amendment& wanted) {
