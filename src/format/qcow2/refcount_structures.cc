@@ -194,10 +194,13 @@ Result<void> check_counted(Qcow2& image, const ClusterCounts& counts) {
     const auto check = [&](HostOffset at, std::uint64_t bytes, std::string_view what) -> Result<void> {
         const std::uint64_t first = geometry.cluster_at(at);
         const std::uint64_t end = first + geometry.clusters_for(bytes);
-        const std::uint64_t free = counts.first_free(first);
-        if (free >= end) return {};
-        return failf(ErrorKind::corrupt, "{}: cluster at {:#x} counts as free, but is part of {}; run check",
-                     printable(image.storage().name()), geometry.offset_of(free).bytes, what);
+        for (std::uint64_t cluster = first; cluster < end; ++cluster) {
+            if (counts.get(cluster) != 0) continue;
+            return failf(ErrorKind::corrupt,
+                         "{}: cluster at {:#x} counts as free, but is part of {}; run check",
+                         printable(image.storage().name()), geometry.offset_of(cluster).bytes, what);
+        }
+        return {};
     };
     const Header& header = image.header();
     TRY(check(HostOffset(0), 1, "the image header"));
