@@ -117,11 +117,16 @@ CompareReport difference(CompareVerdict verdict, GuestOffset at) {
     return report;
 }
 
+// As the user gave it.
+std::string name_of(const Image& image) {
+    const bool is_named = image.assembly() != nullptr && !image.assembly()->name.empty();
+    return printable(is_named ? image.assembly()->name : image.path());
+}
+
 CompareReport unknown_status(const Side& side, GuestOffset at, const Error& cause) {
     CompareReport report = difference(CompareVerdict::status_unknown, at);
     report.error = cause;
-    report.error->message =
-        fmt::format("Sector allocation test failed for {}", printable(side.image().path()));
+    report.error->message = fmt::format("Sector allocation test failed for {}", name_of(side.image()));
     report.error->detail = cause.message;
     return report;
 }
@@ -131,7 +136,7 @@ CompareReport unreadable(const Side& side, GuestOffset at, const Error& cause) {
     report.error = cause;
     const bool has_errno = cause.system_errno != 0;
     report.error->message =
-        fmt::format("Error while reading offset {} of {}: {}", at.bytes, printable(side.image().path()),
+        fmt::format("Error while reading offset {} of {}: {}", at.bytes, name_of(side.image()),
                     has_errno ? errno_text(cause.system_errno) : cause.message);
     report.error->detail = has_errno ? cause.message : "";
     return report;
@@ -302,7 +307,7 @@ Result<CompareReport> compare(const Image& first, const Image& second, const Com
     Side other(second);
     Plan plan(one, other, options.strict);
     report = TRY(run_plan(one, other, plan, options, progress));
-    if (report.verdict == CompareVerdict::identical) progress.update(plan.size(), plan.size());
+    if (plan.size() == 0) progress.update(0, 0);
     return report;
 }
 
