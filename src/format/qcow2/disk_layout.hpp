@@ -100,6 +100,9 @@ struct BitmapEntry {
 static_assert(sizeof(BitmapEntry) == 24);
 inline constexpr std::uint32_t bitmap_in_use = 1u << 0;
 inline constexpr std::uint32_t bitmap_auto = 1u << 1;
+inline constexpr std::uint32_t bitmap_known_flags = 0x3;
+inline constexpr std::uint8_t bitmap_dirty_tracking = 1;
+inline constexpr std::uint64_t bitmap_all_ones = 1;  // a table entry without a cluster
 
 // qcow2 "Snapshots"; extra data, id, name and padding to 8 bytes follow
 struct SnapshotEntry {

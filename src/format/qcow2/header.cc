@@ -241,11 +241,14 @@ std::optional<std::string> Header::text_extension(std::uint32_t type) const {
     return std::string(text_of(found->data));
 }
 
-void Header::set_text_extension(std::uint32_t type, std::string_view text) {
+void Header::set_extension(std::uint32_t type, std::span<const std::byte> data) {
     std::erase_if(extensions, [&](const Extension& extension) { return extension.type == type; });
-    if (text.empty()) return;
-    const auto bytes = bytes_of(text);
-    extensions.insert(extensions.begin(), Extension{type, Bytes(bytes.begin(), bytes.end())});
+    if (data.empty()) return;
+    extensions.insert(extensions.begin(), Extension{type, Bytes(data.begin(), data.end())});
+}
+
+void Header::set_text_extension(std::uint32_t type, std::string_view text) {
+    set_extension(type, bytes_of(text));
 }
 
 bool has_magic(std::span<const std::byte> first_bytes) {

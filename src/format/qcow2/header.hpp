@@ -49,10 +49,13 @@ struct Header {
 
     bool is(std::uint64_t incompatible_bit) const { return (incompatible & incompatible_bit) != 0; }
     bool has_data_file() const { return is(disk::incompatible_data_file); }
+    // Bitmaps that are not stale.
+    bool has_bitmaps() const { return (autoclear & disk::autoclear_bitmaps) != 0; }
     bool data_file_raw() const { return has_data_file() && (autoclear & disk::autoclear_data_file_raw) != 0; }
 
     const Extension* find(std::uint32_t type) const;
-    // Replaces the extension of that type, or adds it; an empty text removes it.
+    // Replaces the extension of that type, or adds it; without data it is removed.
+    void set_extension(std::uint32_t type, std::span<const std::byte> data);
     void set_text_extension(std::uint32_t type, std::string_view text);
     std::optional<std::string> text_extension(std::uint32_t type) const;
     std::optional<std::string> backing_format() const {

@@ -100,6 +100,8 @@ Result<std::unique_ptr<Qcow2>> Qcow2::open(std::unique_ptr<Storage> storage, con
         if (options.open_data_file) image->data_file_ = TRY(options.open_data_file(data_file_name));
         if (!image->data_file_) return fail(ErrorKind::corrupt, "'data-file' is required for this image");
     }
+    // QEMU refuses images whose bitmaps it does not understand, and so must the programs that change them
+    TRY(read_bitmaps(*image->storage_, image->header_));
     return image;
 }
 
