@@ -76,8 +76,12 @@ class Format {
     virtual Result<void> read_compressed(const Mapping& mapping, std::uint64_t skip,
                                          std::span<std::byte> into) const = 0;
 
-    // To be called before guest data is written in place; the functions below do so themselves.
-    virtual Result<void> prepare_writing() { return {}; }
+    // To be called before guest data in `range` is written in place or to reserved space; the functions below
+    // that change by themselves what guests see do so.
+    virtual Result<void> prepare_writing(GuestRange range) {
+        static_cast<void>(range);
+        return {};
+    }
     // Space for guest data at range.start and as much of the range as can be had in one run.
     virtual Result<Reservation> reserve(GuestRange range) = 0;
     virtual Result<void> publish(const Reservation& reservation) = 0;

@@ -93,7 +93,7 @@ Result<void> Image::write(GuestOffset start, std::span<const std::byte> from) {
     TRY(check_range(GuestRange(start, from.size())));
     if (from.empty()) return {};
     TRY(check_faults(Fault::Operation::write, GuestRange(start, from.size())));
-    TRY(format_->prepare_writing());
+    TRY(format_->prepare_writing(GuestRange(start, from.size())));
     const GuestOffset end = start + from.size();
     for (GuestOffset at = start; at < end;) {
         const Mapping mapping = TRY(format_->map(GuestRange::between(at, end)));
@@ -148,7 +148,7 @@ Result<void> Image::write_zeroes(GuestRange range, bool keep_space) {
     TRY(check_range(range));
     if (range.empty()) return {};
     TRY(check_faults(Fault::Operation::write, range));
-    TRY(format_->prepare_writing());
+    TRY(format_->prepare_writing(range));
     const std::uint64_t unit = format_->subcluster_bytes();
     GuestRange inner = GuestRange::between(GuestOffset(round_up(range.start.bytes, unit)),
                                            GuestOffset(round_down(range.end().bytes, unit)));

@@ -8,9 +8,9 @@ using namespace qimg::test;
 
 TEST_CASE("a change whose storage fails tells so and leaves the old or the new content") {
     for (const Qcow2Layout& layout : layouts()) {
-        const Bytes start = starting_image(layout);
         for (const Change& change : changes()) {
             if (!can_run(change, layout)) continue;
+            const Bytes start = starting_image_for(change, layout);
             CAPTURE(change.name);
             CAPTURE(layout.cluster_bytes);
             RecordingStorage whole(start);

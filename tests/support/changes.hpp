@@ -5,11 +5,13 @@
 #include <doctest/doctest.h>
 
 #include <functional>
+#include <map>
 #include <memory>
 #include <string>
 #include <vector>
 
 #include "format/qcow2/amend.hpp"
+#include "format/qcow2/bitmap_changes.hpp"
 #include "format/qcow2/check.hpp"
 #include "format/qcow2/create.hpp"
 #include "format/qcow2/empty.hpp"
@@ -52,10 +54,18 @@ inline qcow2::Qcow2& as_qcow2(Image& image) {
     return dynamic_cast<qcow2::Qcow2&>(image.format());
 }
 
-// What guests see, now and in each snapshot, and what kind of image it is in.
+struct BitmapView {
+    bool in_use = false;
+    bool recording = false;
+    std::vector<bool> dirty_sectors;  // none when it is in use
+    friend bool operator==(const BitmapView&, const BitmapView&) = default;
+};
+
+// What guests see, now and in each snapshot, what bitmaps say of it, and what kind of image it is in.
 struct Content {
     Bytes disk;
     std::vector<Bytes> snapshots;
+    std::map<std::string, BitmapView> bitmaps;
     unsigned version = 0;
     unsigned refcount_bits = 0;
     friend bool operator==(const Content&, const Content&) = default;
@@ -66,6 +76,27 @@ inline Bytes read_disk(const Image& image) {
     const auto read = image.read(GuestOffset(0), disk);
     REQUIRE_MESSAGE(read, (read ? "" : read.error().message));
     return disk;
+}
+
+inline std::map<std::string, BitmapView> read_bitmap_views(Storage& file, const qcow2::Header& header) {
+    std::map<std::string, BitmapView> views;
+    const auto directory = qcow2::read_bitmaps(file, header);
+    REQUIRE_MESSAGE(directory, (directory ? "" : directory.error().message));
+    for (const qcow2::Bitmap& bitmap : directory->bitmaps) {
+        BitmapView view{bitmap.info.in_use, bitmap.info.automatic, {}};
+        if (!view.in_use) {
+            view.dirty_sectors.resize(divide_up(header.size, sector_bytes));
+            const auto content = qcow2::BitmapContent::load(file, header, bitmap);
+            REQUIRE_MESSAGE(content, (content ? "" : content.error().message));
+            REQUIRE(content->for_each_run([&](GuestRange run) -> Result<void> {
+                for (std::uint64_t at = run.start.bytes; at < run.end().bytes; at += sector_bytes)
+                    view.dirty_sectors[at / sector_bytes] = true;
+                return {};
+            }));
+        }
+        views.emplace(bitmap.info.name, std::move(view));
+    }
+    return views;
 }
 
 inline Content read_content(Storage& file) {
@@ -84,6 +115,7 @@ inline Content read_content(Storage& file) {
         as_qcow2(*view).header().size = snapshot.info.disk_bytes;
         content.snapshots.push_back(read_disk(*view));
     }
+    content.bitmaps = read_bitmap_views(file, as_qcow2(*image).header());
     return content;
 }
 
@@ -91,6 +123,7 @@ struct Change {
     std::string name;
     bool bytewise;  // each sector old or new; otherwise the whole disk is
     std::function<Result<void>(Image&)> run;
+    bool with_bitmaps = false;  // of an image that has some
 };
 
 // To the other version, with a width of refcounts that it can have.
@@ -111,27 +144,74 @@ inline Result<void> change_refcount_width(Image& image) {
     return qcow2::amend(format, wanted, no_progress());
 }
 
-inline std::vector<Change> changes() {
+inline Result<void> run_writes(Image& image) {
+    for (unsigned i = 0; i < 12; ++i) {
+        const auto done = image.write(GuestOffset(i * 7001), pattern(3000, 100 + i));
+        if (!done) return done;
+        if (i % 5 == 4) {
+            const auto flushed = image.flush();
+            if (!flushed) return flushed;
+        }
+    }
+    return image.flush();
+}
+
+inline Result<void> run_zeroes_and_discards(Image& image) {
+    const auto zeroed = image.write_zeroes(GuestRange(GuestOffset(1000), 30000));
+    if (!zeroed) return zeroed;
+    const auto discarded = image.discard(GuestRange(GuestOffset(40960), 40960));
+    return discarded ? image.flush() : discarded;
+}
+
+inline Result<void> run_grow(Image& image) {
+    return qcow2::grow(as_qcow2(image), 400 * KiB, [] { return Result<void>(); });
+}
+
+inline Result<void> run_shrink(Image& image) {
+    return qcow2::shrink(as_qcow2(image), 50 * KiB, [] { return Result<void>(); });
+}
+
+// Calls steps until one fails, and stores what they did.
+inline Result<void> edit_bitmaps(
+    Image& image, const std::vector<std::function<Result<void>(qcow2::BitmapEditor&)>>& steps) {
+    auto editor = qcow2::BitmapEditor::open(as_qcow2(image));
+    if (!editor) return std::unexpected<Error>(editor.error());
+    for (const auto& step : steps) {
+        const auto done = step(*editor);
+        if (!done) return done;
+    }
+    return editor->store();
+}
+
+inline std::vector<Change> bitmap_changes() {
+    using Editor = qcow2::BitmapEditor;
     return {
-        {"writes", true,
-         [](Image& image) -> Result<void> {
-             for (unsigned i = 0; i < 12; ++i) {
-                 const auto done = image.write(GuestOffset(i * 7001), pattern(3000, 100 + i));
-                 if (!done) return done;
-                 if (i % 5 == 4) {
-                     const auto flushed = image.flush();
-                     if (!flushed) return flushed;
-                 }
-             }
-             return image.flush();
+        {"writes, recorded", true, run_writes, true},
+        {"zeroes and discards, recorded", true, run_zeroes_and_discards, true},
+        {"grow with bitmaps", false, run_grow, true},
+        {"shrink with bitmaps", false, run_shrink, true},
+        {"bitmap edits", false,
+         [](Image& image) {
+             return edit_bitmaps(image, {[](Editor& e) { return e.add("new", 1024, true); },
+                                         [](Editor& e) { return e.merge("new", e, "fine"); },
+                                         [](Editor& e) { return e.clear("fine"); },
+                                         [](Editor& e) { return e.set_recording("still", true); },
+                                         [](Editor& e) { return e.remove("coarse"); }});
+         },
+         true},
+        {"all bitmaps removed", false,
+         [](Image& image) { return qcow2::remove_all_bitmaps(as_qcow2(image)); }, true},
+        {"first bitmap", false,
+         [](Image& image) {
+             return edit_bitmaps(image, {[](Editor& e) { return e.add("first", 512, true); }});
          }},
-        {"zeroes and discards", true,
-         [](Image& image) -> Result<void> {
-             const auto zeroed = image.write_zeroes(GuestRange(GuestOffset(1000), 30000));
-             if (!zeroed) return zeroed;
-             const auto discarded = image.discard(GuestRange(GuestOffset(40960), 40960));
-             return discarded ? image.flush() : discarded;
-         }},
+    };
+}
+
+inline std::vector<Change> changes() {
+    std::vector<Change> all{
+        {"writes", true, run_writes},
+        {"zeroes and discards", true, run_zeroes_and_discards},
         {"writes into freed clusters", true,
          [](Image& image) -> Result<void> {
              // what the first part frees is what the second part finds free
@@ -142,12 +222,8 @@ inline std::vector<Change> changes() {
              const auto written = image.write(GuestOffset(81920), pattern(30000, 7));
              return written ? image.flush() : written;
          }},
-        {"grow", false,
-         [](Image& image) { return qcow2::grow(as_qcow2(image), 400 * KiB, [] { return Result<void>(); }); }},
-        {"shrink", false,
-         [](Image& image) {
-             return qcow2::shrink(as_qcow2(image), 50 * KiB, [] { return Result<void>(); });
-         }},
+        {"grow", false, run_grow},
+        {"shrink", false, run_shrink},
         {"snapshot", false, [](Image& image) { return qcow2::create_snapshot(as_qcow2(image), "new", {}); }},
         {"apply", false, [](Image& image) { return qcow2::apply_snapshot(as_qcow2(image), "first"); }},
         {"empty", true, [](Image& image) { return qcow2::empty(as_qcow2(image)); }},
@@ -155,6 +231,9 @@ inline std::vector<Change> changes() {
         {"version", false, change_version},
         {"refcount width", false, change_refcount_width},
     };
+    for (Change& change : bitmap_changes())
+        all.push_back(std::move(change));
+    return all;
 }
 
 inline std::vector<Qcow2Layout> layouts() {
@@ -191,10 +270,57 @@ inline Bytes starting_image(const Qcow2Layout& layout) {
     return file.content();
 }
 
+// The same with bitmaps, of which one records no changes.
+inline Bytes starting_image_with_bitmaps(const Qcow2Layout& layout) {
+    using Editor = qcow2::BitmapEditor;
+    RecordingStorage file(starting_image(layout));
+    const auto image = open_image(file, true);
+    REQUIRE(edit_bitmaps(*image, {[](Editor& e) { return e.add("fine", 512, true); },
+                                  [](Editor& e) { return e.add("coarse", 8192, true); },
+                                  [](Editor& e) { return e.add("still", 2048, true); }}));
+    REQUIRE(image->write(GuestOffset(100000), pattern(5000, 3)));
+    REQUIRE(edit_bitmaps(*image, {[](Editor& e) { return e.set_recording("still", false); }}));
+    return file.content();
+}
+
+// The image that a change is made to.
+inline Bytes starting_image_for(const Change& change, const Qcow2Layout& layout) {
+    return change.with_bitmaps ? starting_image_with_bitmaps(layout) : starting_image(layout);
+}
+
 inline bool can_run(const Change& change, const Qcow2Layout& layout) {
-    if (layout.version < 3)
-        return change.name != "grow" && change.name != "shrink" && change.name != "refcount width";
+    const bool needs_version_3 = change.with_bitmaps || change.name == "first bitmap" ||
+                                 change.name == "grow" || change.name == "shrink" ||
+                                 change.name == "refcount width";
+    if (layout.version < 3) return !needs_version_3;
     return !layout.extended_l2 || change.name != "version";
+}
+
+// A bitmap is what it was or is to be, or says itself that it is of no use. While data changes, one that
+// records may know more than it must, but never less.
+inline void check_bitmaps(const Content& now, const Content& before, const Content& after, bool bytewise) {
+    if (!bytewise) {
+        CHECK((now.bitmaps == before.bitmaps || now.bitmaps == after.bitmaps));
+        const bool both_change = before.bitmaps != after.bitmaps && before.disk != after.disk;
+        if (both_change) CHECK((now.bitmaps == before.bitmaps) == (now.disk == before.disk));
+        return;
+    }
+    CHECK(now.bitmaps.size() == before.bitmaps.size());
+    for (const auto& [name, view] : before.bitmaps) {
+        CAPTURE(name);
+        const BitmapView& found = now.bitmaps.at(name);
+        CHECK(found.recording == view.recording);
+        if (!view.recording) CHECK(found == view);
+        if (!view.recording || found.in_use) continue;
+        for (std::size_t i = 0; i < view.dirty_sectors.size(); ++i) {
+            const auto sector = [&](const Bytes& disk) {
+                return std::span(disk).subspan(i * sector_bytes, sector_bytes);
+            };
+            const bool changed = !std::ranges::equal(sector(before.disk), sector(now.disk));
+            if ((changed || view.dirty_sectors[i]) && !found.dirty_sectors[i])
+                FAIL("sector ", i, " changed, and the bitmap does not say so");
+        }
+    }
 }
 
 // Whole and readable, with nothing but the old or the new content; a repair loses none of it.
@@ -203,6 +329,7 @@ inline void check_state(const Bytes& file, const Content& before, const Content&
     const Content now = read_content(storage);
     CHECK((now.version == before.version || now.version == after.version));
     CHECK((now.refcount_bits == before.refcount_bits || now.refcount_bits == after.refcount_bits));
+    check_bitmaps(now, before, after, bytewise);
     CHECK((now.snapshots == before.snapshots || now.snapshots == after.snapshots));
     if (!bytewise) CHECK((now.disk == before.disk || now.disk == after.disk));
     if (bytewise) {

@@ -164,7 +164,7 @@ Result<void> create_empty(Storage& storage, const Qcow2Layout& layout, std::uint
 }
 
 Result<void> preallocate(Qcow2& image, GuestRange range, Preallocation preallocation, Progress& progress) {
-    TRY(image.prepare_writing());
+    TRY(image.prepare_changing());
     for (GuestOffset at = range.start; at < range.end();) {
         if (progress.cancelled()) return fail(ErrorKind::cancelled, "interrupted");
         const Mapping mapping = TRY(image.map(GuestRange::between(at, range.end())));

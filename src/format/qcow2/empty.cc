@@ -30,7 +30,7 @@ Result<void> discard_data_file(Qcow2& image) {
 }  // namespace
 
 Result<void> empty(Qcow2& image) {
-    TRY(image.prepare_writing());
+    TRY(image.prepare_changing());
     TRY(image.flush());
     const auto l1 = TRY(image.l1());
     const std::vector<std::uint64_t> entries(l1.begin(), l1.end());

@@ -13,7 +13,6 @@
 #include "base/endian.hpp"
 #include "base/text.hpp"
 #include "base/try.hpp"
-#include "format/qcow2/bitmaps.hpp"
 #include "format/qcow2/check.hpp"
 #include "format/qcow2/header_rewrite.hpp"
 #include "format/qcow2/qcow2.hpp"
@@ -135,6 +134,7 @@ Result<void> Qcow2::release_pending() {
 
 Result<void> Qcow2::flush() {
     if (prepared_) TRY(write_metadata());
+    TRY(store_tracked());
     return barrier();
 }
 
@@ -191,25 +191,6 @@ Result<void> Qcow2::check_not_metadata(ClusterRun run) {
     return {};
 }
 
-Result<void> Qcow2::mark_bitmaps_in_use() {
-    const BitmapDirectory directory = TRY(read_bitmaps(*storage_, header_));
-    for (const Bitmap& bitmap : directory.bitmaps) {
-        if (!bitmap.info.automatic || bitmap.info.in_use) continue;
-        const be32 flags = bitmap.flags | disk::bitmap_in_use;
-        TRY(storage_->write(bitmap.directory_entry + offsetof(disk::BitmapEntry, flags),
-                            std::as_bytes(std::span(&flags, 1))));
-    }
-    return {};
-}
-
-Result<void> Qcow2::prepare_writing() {
-    if (prepared_for_data_) return {};
-    TRY(prepare_changing());
-    if (!keeps_bitmaps_) TRY(mark_bitmaps_in_use());
-    prepared_for_data_ = true;
-    return {};
-}
-
 Result<void> Qcow2::prepare_changing() {
     if (prepared_) return {};
     if (header_.refcount_table_clusters == 0) {
@@ -220,6 +201,7 @@ Result<void> Qcow2::prepare_changing() {
     TRY(l1());
     TRY(refcounts_.load());
     remember_tables();
+    TRY(start_tracking());
     prepared_ = true;
     return clear_unknown_autoclear();
 }
@@ -230,6 +212,11 @@ Result<void> Qcow2::clear_unknown_autoclear() {
     return commit_header();
 }
 
+Result<void> Qcow2::prepare_writing(GuestRange range) {
+    TRY(prepare_changing());
+    return track(range);
+}
+
 Result<void> Qcow2::reload() {
     header_ = TRY(read_header(*storage_));
     committed_ = header_;
@@ -238,7 +225,8 @@ Result<void> Qcow2::reload() {
     dirty_l1_first_ = dirty_l1_end_ = 0;
     pending_releases_.clear();
     compressed_end_ = 0;
-    prepared_ = prepared_for_data_ = false;
+    prepared_ = false;
+    tracking_ = BitmapTracking();
     refcounts_ = Refcounts(*storage_, header_);
     return refcounts_.load();
 }

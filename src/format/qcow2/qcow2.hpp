@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "format/format.hpp"
+#include "format/qcow2/changed_ranges.hpp"
 #include "format/qcow2/header.hpp"
 #include "format/qcow2/l2_cache.hpp"
 #include "format/qcow2/refcounts.hpp"
@@ -65,8 +66,9 @@ class Qcow2 final : public Format {
     Result<void> read_compressed(const Mapping& mapping, std::uint64_t skip,
                                  std::span<std::byte> into) const override;
 
-    // Makes the image ready for changes, and marks bitmaps that will miss changes of guest data. Does so once.
-    Result<void> prepare_writing() override;
+    // Makes the image ready for changes; bitmaps that record them will have `range` after the next flush. qcow2
+    // "Dirty tracking bitmaps".
+    Result<void> prepare_writing(GuestRange range) override;
     // A bit that nobody here keeps up says nothing any more once the image is changed.
     Result<void> clear_unknown_autoclear();
     // The changes to come leave what guests see as it is, so bitmaps miss nothing. Before prepare_writing().
@@ -112,6 +114,8 @@ class Qcow2 final : public Format {
     void release_later(ClusterRun run);
     // Releases what a L2 entry of the active tables refers to.
     void release_entry(const L2Entry& entry);
+    // Finds out afresh which bitmaps record changes, and up to which end of the disk.
+    Result<void> start_tracking();
     // Drops cached tables and counts after the file was changed behind them.
     Result<void> reload();
     // A barrier: what was written before is on stable storage, unless the file is not ordered.
@@ -130,6 +134,13 @@ class Qcow2 final : public Format {
         std::uint64_t cluster;
         bool in_use;
     };
+    // Changes that bitmaps have to know of, since the last flush.
+    struct BitmapTracking {
+        bool is_on = false;
+        GuestRange disk;
+        ChangedRanges changed;
+        std::vector<HostOffset> marked;  // directory entries: marked as in use by us, once something changed
+    };
     void remember_tables();
     std::vector<TableAtOpen>::iterator first_table_from(std::uint64_t cluster);
     Result<void> check_not_metadata(ClusterRun run);
@@ -137,7 +148,9 @@ class Qcow2 final : public Format {
     Result<void> write_refcounts();
     Result<void> write_l1();
     Result<void> release_pending();
+    Result<void> track(GuestRange range);
     Result<void> mark_bitmaps_in_use();
+    Result<void> store_tracked();
 
     std::unique_ptr<Storage> storage_;
     std::unique_ptr<Storage> data_file_;
@@ -145,7 +158,6 @@ class Qcow2 final : public Format {
     Header committed_;  // as it is in the file
     Qcow2Options options_;
     bool prepared_ = false;           // for any change
-    bool prepared_for_data_ = false;  // of guest data, too
     bool keeps_bitmaps_ = false;
 
     mutable std::mutex l1_mutex_;  // guards the first reading of the L1 table
@@ -157,6 +169,7 @@ class Qcow2 final : public Format {
     Refcounts refcounts_;
     std::vector<ClusterRun> pending_releases_;
     std::vector<TableAtOpen> tables_at_open_;  // by cluster
+    BitmapTracking tracking_;
     std::uint64_t compressed_end_ = 0;  // where the last compressed cluster ended; 0: at a cluster's end
 };
 

@@ -68,7 +68,7 @@ Result<void> grow(Qcow2& image, std::uint64_t bytes, const std::function<Result<
         return fail_detailed(ErrorKind::no_space, "Failed to grow the L1 table: File too large",
                              "try a larger cluster size");
     }
-    TRY(image.prepare_writing());
+    TRY(image.prepare_changing());
     TRY(image.flush());
     ClusterRun old_l1;
     if (entries > image.header().l1_entries) old_l1 = TRY(move_l1(image, entries));
@@ -86,7 +86,7 @@ Result<void> grow(Qcow2& image, std::uint64_t bytes, const std::function<Result<
 
 Result<void> shrink(Qcow2& image, std::uint64_t bytes, const std::function<Result<void>()>& clear) {
     TRY(check_can_resize(image));
-    TRY(image.prepare_writing());
+    TRY(image.prepare_changing());
     TRY(image.flush());
     image.header().size = bytes;
     TRY(image.commit_header());

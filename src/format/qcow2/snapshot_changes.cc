@@ -136,7 +136,7 @@ Result<void> apply_snapshot(Qcow2& image, const std::string& name_or_id) {
     std::vector<std::uint64_t> entries = TRY(read_snapshot_l1(image.storage(), geometry, snapshot));
     entries.resize(std::max<std::uint64_t>(entries.size(), geometry.l1_entries_for(snapshot.info.disk_bytes)),
                    0);
-    TRY(image.prepare_writing());
+    TRY(image.prepare_changing());
     TRY(image.flush());
 
     const auto active = TRY(image.l1());

@@ -57,7 +57,7 @@ Result<WritableTable> Qcow2::writable_table(GuestOffset at) {
 }
 
 Result<Reservation> Qcow2::reserve(GuestRange range) {
-    TRY(prepare_writing());
+    TRY(prepare_changing());
     const WritableTable place = TRY(writable_table(range.start));
     if (is_own(place.table->get(geometry().l2_index(range.start))))
         return reserve_in_place(*place.table, range);
@@ -205,7 +205,7 @@ Result<HostOffset> Qcow2::place_compressed(std::uint64_t bytes) {
 }
 
 Result<void> Qcow2::write_compressed(GuestOffset cluster, std::span<const std::byte> data) {
-    TRY(prepare_writing());
+    TRY(prepare_writing(GuestRange(cluster, cluster_bytes())));
     if (header_.has_data_file()) {
         return fail(ErrorKind::unsupported,
                     "An image with an external data file cannot hold compressed clusters");
@@ -223,7 +223,7 @@ Result<void> Qcow2::write_compressed(GuestOffset cluster, std::span<const std::b
 Result<bool> Qcow2::zero(GuestRange range, bool keep_space) {
     // a raw data file must read as zeroes by itself, so they have to be written there
     if (header_.version < 3 || header_.data_file_raw()) return false;
-    TRY(prepare_writing());
+    TRY(prepare_writing(range));
     for (GuestOffset at = range.start; at < range.end();) {
         const WritableTable place = TRY(writable_table(at));
         const GuestOffset next_cluster(round_down(at.bytes, cluster_bytes()) + cluster_bytes());
@@ -263,7 +263,7 @@ Result<bool> Qcow2::zero_cluster(const WritableTable& place, GuestRange part, bo
 Result<void> Qcow2::discard(GuestRange range) {
     // below version 3 there is no entry that hides the backing file, and a raw data file stays as it is
     if ((header_.version < 3 && header_.backing_file) || header_.data_file_raw()) return {};
-    TRY(prepare_writing());
+    TRY(prepare_writing(range));
     const auto table = TRY(l1());
     for (GuestOffset at = range.start; at < range.end(); at += cluster_bytes()) {
         const std::uint64_t l1_entry = table[geometry().l1_index(at)];

@@ -113,7 +113,7 @@ Result<void> Target::write_run(const Work& work, const Run& run) {
 // The run is made of whole units, so nothing old has to be kept around it.
 Result<void> Target::write_data(const Work& work, GuestRange range) {
     Format& format = image_->format();
-    TRY(format.prepare_writing());
+    TRY(format.prepare_writing(range));
     while (!range.empty()) {
         const Mapping mapping = TRY(format.map(range));
         Reservation place{mapping.range, mapping.host.value_or(HostOffset(0)), false};
