@@ -7,6 +7,7 @@
 #include "base/endian.hpp"
 #include "base/text.hpp"
 #include "base/try.hpp"
+#include "format/qcow2/bitmap_changes.hpp"
 #include "format/qcow2/reference_walk.hpp"
 
 namespace qimg::qcow2 {
@@ -17,10 +18,6 @@ Result<void> check_can_resize(const Qcow2& image) {
     const Header& header = image.header();
     if (header.version < 3 && header.snapshot_count != 0) {
         return fail(ErrorKind::unsupported, "Can't resize a v2 image which has snapshots");
-    }
-    if ((header.autoclear & disk::autoclear_bitmaps) != 0) {
-        return fail(ErrorKind::unsupported,
-                    "Can't resize an image which has persistent bitmaps; remove them first");
     }
     return {};
 }
@@ -46,6 +43,13 @@ Result<ClusterRun> move_l1(Qcow2& image, std::uint64_t entries) {
     return old_clusters;
 }
 
+// The new size, and bitmaps that go with it, in one step.
+Result<void> publish(Qcow2& image, BitmapEditor& bitmaps) {
+    if (!image.header().has_bitmaps()) return image.commit_header();
+    TRY(image.rewrite_header());
+    return bitmaps.release();
+}
+
 // The entries of one L2 table from `first` on, and what they refer to.
 Result<void> cut_table(Qcow2& image, std::uint64_t l1_index, std::uint64_t first) {
     const GuestOffset start(l1_index * image.geometry().l2_reach_bytes() + first * image.cluster_bytes());
@@ -69,17 +73,19 @@ Result<void> grow(Qcow2& image, std::uint64_t bytes, const std::function<Result<
                              "try a larger cluster size");
     }
     TRY(image.prepare_changing());
-    TRY(image.flush());
+    BitmapEditor bitmaps = TRY(BitmapEditor::open(image));
+    TRY(bitmaps.resize(bytes));
     ClusterRun old_l1;
     if (entries > image.header().l1_entries) old_l1 = TRY(move_l1(image, entries));
     image.header().size = bytes;
     TRY(fill());
+    TRY(bitmaps.write());
     TRY(image.flush());
     if (image.header().has_data_file()) {
         const std::uint64_t held = TRY(image.data_storage().size());
         if (held < bytes) TRY(image.data_storage().resize(bytes));
     }
-    TRY(image.commit_header());
+    TRY(publish(image, bitmaps));
     if (old_l1.count != 0) image.release_later(old_l1);
     return image.flush();
 }
@@ -87,9 +93,12 @@ Result<void> grow(Qcow2& image, std::uint64_t bytes, const std::function<Result<
 Result<void> shrink(Qcow2& image, std::uint64_t bytes, const std::function<Result<void>()>& clear) {
     TRY(check_can_resize(image));
     TRY(image.prepare_changing());
+    BitmapEditor bitmaps = TRY(BitmapEditor::open(image));
+    TRY(bitmaps.resize(bytes));
+    TRY(bitmaps.write());
     TRY(image.flush());
     image.header().size = bytes;
-    TRY(image.commit_header());
+    TRY(publish(image, bitmaps));
     image.header().size = round_up(bytes, image.cluster_bytes());
     const Result<void> cleared = clear();
     image.header().size = bytes;

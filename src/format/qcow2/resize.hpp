@@ -12,8 +12,8 @@ namespace qimg::qcow2 {
 
 // Makes the disk longer. `fill` runs when guests' addresses up to `bytes` can be written, but before the new
 // size is in the file: what it writes (zeroes over a longer backing file, preallocation) is there from the
-// first moment that the new size is. Errors: unsupported for version 2 with snapshots and for images with
-// bitmaps; no_space past the largest L1 table.
+// first moment that the new size is. Bitmaps go along, with what is added clean. Errors: unsupported for
+// version 2 with snapshots; corrupt for a bitmap that is in use; no_space past the largest L1 table or bitmap.
 Result<void> grow(Qcow2& image, std::uint64_t bytes, const std::function<Result<void>()>& fill);
 
 // Makes the disk shorter and frees what lies behind its new end. `clear` runs when the new size is in the

@@ -123,6 +123,9 @@ Result<void> create_snapshot(Qcow2& image, const std::string& name, SnapshotTime
 
 Result<void> apply_snapshot(Qcow2& image, const std::string& name_or_id) {
     TRY(check_supported(image));
+    // they would have to know every byte in which the disk now and the disk then differ
+    if (image.header().has_bitmaps())
+        return fail(ErrorKind::invalid_argument, "Device has active dirty bitmaps");
     const Snapshot snapshot = TRY(find_snapshot(image, name_or_id));
     const BitmapDirectory bitmaps = TRY(read_bitmaps(image.storage(), image.header()));
     if (!bitmaps.bitmaps.empty()) {
