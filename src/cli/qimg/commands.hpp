@@ -8,6 +8,7 @@ namespace qimg::cli {
 
 int amend_command(int argc, char** argv);
 int bench_command(int argc, char** argv);
+int bitmap_command(int argc, char** argv);
 int check_command(int argc, char** argv);
 int commit_command(int argc, char** argv);
 int compare_command(int argc, char** argv);

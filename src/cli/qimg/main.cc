@@ -22,6 +22,7 @@ struct Command {
 constexpr Command commands[] = {
     {"amend", amend_command, "change options of an image that is there"},
     {"bench", bench_command, "measure how fast requests to an image are answered"},
+    {"bitmap", bitmap_command, "make, remove, clear and merge bitmaps of what changes"},
     {"check", check_command, "check and repair an image"},
     {"commit", commit_command, "write what an overlay has into the image below it"},
     {"compare", compare_command, "tell whether guests see the same on two disks"},

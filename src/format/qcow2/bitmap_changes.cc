@@ -87,7 +87,8 @@ Result<BitmapContent*> BitmapEditor::content_of(Entry& entry) {
 
 Result<void> BitmapEditor::check_new(const std::string& name, unsigned granularity_bits) const {
     const auto refuse = [&](ErrorKind kind, std::string_view why) {
-        return failf(kind, "Can't make bitmap '{}' persistent in '#block100': {}", printable(name), why);
+        return failf(kind, "Can't make bitmap '{}' persistent in '{}': {}", printable(name),
+                     printable(image_->storage().name()), why);
     };
     if (image_->header().version < 3)
         return refuse(ErrorKind::unsupported, "Cannot store dirty bitmaps in qcow2 v2 files");
