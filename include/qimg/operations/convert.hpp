@@ -26,6 +26,8 @@ struct ConvertOptions {
     bool target_is_zero = false;             // the existing target reads as zeroes
     std::uint64_t sparse_bytes = 4096;       // runs of zeroes at least this long become holes; 0: never
     unsigned threads = 0;                    // 0: as many as there are processors
+    bool bitmaps = false;                    // take the bitmaps of the only source along
+    bool skip_broken_bitmaps = false;        // but not those that are marked as in use: otherwise an error
     std::uint64_t rate_limit = 0;            // bytes a second; 0: none
     // What cannot be read becomes zeroes, sector by sector, and is told to on_warning.
     bool salvage = false;
@@ -37,6 +39,7 @@ struct ConvertOptions {
 struct ConvertReport {
     std::uint64_t size = 0;
     std::uint64_t bytes_copied = 0;
+    std::vector<std::string> skipped_bitmaps;
 };
 
 // Nothing is left under the target's name unless it succeeds. Errors: of Image::open and create;

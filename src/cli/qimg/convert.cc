@@ -25,7 +25,14 @@ namespace qimg::cli {
 
 namespace {
 
-enum Key : int { target_is_zero = long_only(0), target_image_opts, level, bitmaps, salvage };
+enum Key : int {
+    target_is_zero = long_only(0),
+    target_image_opts,
+    level,
+    bitmaps,
+    skip_broken_bitmaps,
+    salvage
+};
 
 constexpr OptionSpec option_specs[] = {
     {'f', "source-format", true},
@@ -52,6 +59,7 @@ constexpr OptionSpec option_specs[] = {
     {target_image_opts, "target-image-opts"},
     {object, "object", true},
     {bitmaps, "bitmaps"},
+    {skip_broken_bitmaps, "skip-broken-bitmaps"},
     {salvage, "salvage"},
 };
 
@@ -72,6 +80,8 @@ constexpr const char* help =
     "  -n, --no-create               write into a target that exists\n"
     "      --target-is-zero          with -n: it reads as zeroes already\n"
     "  -m, --parallel N              threads, 1 to 16 (default: as many as processors)\n"
+    "      --bitmaps                 copy the bitmaps that record changes, too\n"
+    "      --skip-broken-bitmaps     leave out those that a crash made useless\n"
     "  -r, --rate-limit SIZE         bytes a second at most\n"
     "  -p, --progress                show how far it is\n"
     "  -q, --quiet                   print nothing but errors\n"
@@ -157,8 +167,6 @@ std::optional<int> take_other(Request& request, int key, const Arguments& argume
             if (!is_cache_mode(arguments.value()))
                 return refuse("Invalid source cache option: {}", arguments.value());
             break;
-        case bitmaps:
-            return refuse("--bitmaps: copying bitmaps is not supported; without it, only the disk is copied");
         case salvage:
             request.convert.salvage = true;
             break;
@@ -182,6 +190,12 @@ std::optional<int> take_writing_option(Request& request, int key, const Argument
             break;
         case target_image_opts:
             request.target_image_opts = true;
+            break;
+        case bitmaps:
+            request.convert.bitmaps = true;
+            break;
+        case skip_broken_bitmaps:
+            request.convert.skip_broken_bitmaps = true;
             break;
         case 'S':
             return take_sparse_size(request, arguments.value());
@@ -248,6 +262,9 @@ std::optional<int> check_request(const Request& request) {
     if (request.convert.target_is_zero && !request.convert.existing_target) {
         return refuse("--target-is-zero requires use of -n flag");
     }
+    if (request.convert.skip_broken_bitmaps && !request.convert.bitmaps) {
+        return refuse("Use of --skip-broken-bitmaps requires --bitmaps");
+    }
     return std::nullopt;
 }
 
@@ -313,9 +330,13 @@ int convert_images(Request& request, std::vector<std::string> names) {
     if (!request.quiet) request.convert.on_warning = [](const std::string& text) { print_warning(text); };
     ProgressBar progress({.asked = request.show_progress && !request.quiet, .quiet = request.quiet});
     const auto report = convert(request.convert, command_opener(), progress);
-    if (report) return 0;
-    print_error(report.error());
-    return 1;
+    if (!report) {
+        print_error(report.error());
+        return 1;
+    }
+    for (const std::string& bitmap : report->skipped_bitmaps)
+        print_warning(fmt::format("Skipping inconsistent bitmap '{}'", printable(bitmap)));
+    return 0;
 }
 
 }  // namespace

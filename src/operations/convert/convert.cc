@@ -7,6 +7,7 @@
 #include "base/text.hpp"
 #include "base/try.hpp"
 #include "image/opener.hpp"
+#include "operations/convert/bitmaps.hpp"
 #include "operations/convert/plan.hpp"
 #include "operations/convert/runs.hpp"
 #include "operations/convert/source.hpp"
@@ -144,7 +145,10 @@ Result<ConvertReport> convert(const ConvertOptions& options, Opener& opener, Pro
     const std::uint64_t size = options.target.size.value_or(source.size());
     if (size < source.size())
         return fail(ErrorKind::invalid_argument, "output file is smaller than input file");
+    ConvertReport report;
+    if (options.bitmaps) report.skipped_bitmaps = TRY(check_bitmaps(source, options));
     Target target = TRY(Target::open(options, size, opener, progress));
+    if (options.bitmaps) TRY(check_takes_bitmaps(target.image()));
 
     PlanOptions plan;
     plan.size = options.existing_target ? source.size() : size;
@@ -161,10 +165,13 @@ Result<ConvertReport> convert(const ConvertOptions& options, Opener& opener, Pro
         plan.base_depth = source.depth_of(target.base()->path());
     }
     plan.salvage = runs.salvage = options.salvage;
-    ConvertReport report;
     report.size = size;
     report.bytes_copied = TRY(copy(source, plan, runs, options, target, progress));
+    const Result<void> kept = options.bitmaps ? copy_bitmaps(source, target.image()) : Result<void>();
+    // what was there before has the new data, though not every bitmap
+    if (!kept && !options.existing_target) return std::unexpected<Error>(kept.error());
     TRY(target.finish());
+    TRY(kept);
     progress.update(1, 1);
     return report;
 }

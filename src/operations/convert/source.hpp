@@ -38,6 +38,8 @@ class Source {
     void salvage(GuestOffset at, std::span<std::byte> into, std::vector<std::string>& warnings) const;
     SourceExtent salvage_extent(GuestRange range, std::vector<std::string>& warnings) const;
 
+    // The only image, or the first one.
+    Image& first() const { return *parts_.front().image; }
     // True when one of the files of one of the chains is the file `path`.
     bool uses(const std::string& path) const;
     // How deep in the chain the file `path` is an image; only told for a single source.

@@ -31,6 +31,8 @@ class Target {
     // The codec of its compressed clusters; none in a raw image.
     std::optional<qcow2::Codec> codec() const;
 
+    Image& image() { return *image_; }
+
     // Writes what a window has turned into. Errors name the guest offset.
     Result<void> write(const Work& work);
     // Makes everything durable and, for a new image, visible under its name.
