@@ -762,8 +762,127 @@ def rebases():
             ["rebase", "-u", "-b", "n" * length, "-F", "raw", "small.q"], ["check", "small.q"]])
 
 
+BROKEN = IMAGES + r"""
+qemu-img create -q -f qcow2 broken.q 1M
+for name in b0 b1 b2; do qemu-img bitmap --add -g 64k broken.q $name; done
+qemu-io -c 'write 0 64k' -c abort broken.q 2>/dev/null || true
+qemu-img bitmap --add broken.q b3
+qemu-img bitmap --add --disable -g 1M broken.q b4
+qemu-img create -q -f qcow2 longer.q 2M
+qemu-img bitmap --add longer.q b0
+"""
+
+
+def bitmaps():
+    yield Scenario("bitmap", BROKEN, lines("""
+        bitmap --add base.q b0
+        bitmap --add base.q b0
+        bitmap --add --disable base.q b1
+        bitmap --disable --add base.q b2
+        bitmap --add --remove base.q b3
+        bitmap --add --add base.q b4
+        bitmap --add --clear --enable -g 512 --merge b0 base.q b5
+        bitmap --add base.q ""
+        bitmap --add nowhere b
+        bitmap --add disk.raw b
+        bitmap --add -f raw disk.raw b
+        bitmap --clear -f raw disk.raw b
+        bitmap --add old.q b
+        bitmap --add short.q b
+        bitmap --add orphan.q b
+        bitmap --add -f foo base.q b
+        bitmap --remove base.q none
+        bitmap --clear base.q none
+        bitmap --enable base.q none
+        bitmap --disable base.q none
+        bitmap --merge b0 base.q none
+        bitmap --merge none base.q b0
+        bitmap --merge b0 base.q b0
+        info base.q
+        info --output=json base.q
+    """))
+    yield Scenario("bitmap -b", BROKEN, lines("""
+        bitmap --add base.q b0
+        bitmap -b top.q --merge b0 base.q b0
+        bitmap -b longer.q -F qcow2 --merge b0 base.q b0
+        bitmap -b longer.q --merge none base.q b0
+        bitmap -b longer.q --merge b0 base.q none
+        bitmap -b nowhere --merge b0 base.q b0
+        bitmap -b longer.q -F raw --merge b0 base.q b0
+        bitmap -b longer.q -F foo --merge b0 base.q b0
+        bitmap -b base.q --merge b0 base.q b0
+        bitmap -b orphan.q --merge b0 base.q b0
+        bitmap -b broken.q --merge b0 base.q b0
+    """))
+    sizes = "0 1 256 512 513 100k 1.5k 2G 3G 4G 1E 16E -1 foo 64kB".split()
+    yield Scenario("bitmap -g", IMAGES, [["bitmap", "--add", "-g", size, "base.q", f"b{size}"] for size in sizes])
+    yield Scenario("bitmap names", IMAGES, [["bitmap", "--add", "base.q", "n" * length] for length in (1, 1023, 1024)]
+                   + [["bitmap", "--add", "base.q", "two words"], ["bitmap", "--add", "base.q", "-x"],
+                      ["bitmap", "--add", "--", "base.q", "-x"], ["info", "base.q"]])
+    yield Scenario("bitmap usage", IMAGES, lines("""
+        bitmap
+        bitmap base.q
+        bitmap base.q b
+        bitmap --add
+        bitmap --add base.q
+        bitmap --add base.q b c
+        bitmap -g 64k
+        bitmap -g 64k --clear base.q b
+        bitmap -g 64k -F qcow2 --clear base.q b
+        bitmap -F qcow2 --merge b base.q b
+        bitmap -b top.q --add base.q b
+        bitmap --merge
+        bitmap --bogus base.q b
+        bitmap -U --add base.q b
+        bitmap --add -g
+        bitmap --image-opts -f qcow2 --add base.q b
+        bitmap --image-opts --add driver=qcow2,file.filename=base.q b
+        bitmap --object secret,id=x,data=y --add base.q b2
+        bitmap --object foo --add base.q b3
+    """))
+    yield Scenario("bitmaps in use", BROKEN, lines("""
+        info broken.q
+        info --output=json broken.q
+        bitmap --enable broken.q b0
+        bitmap --disable broken.q b0
+        bitmap --clear broken.q b0
+        bitmap --add broken.q b0
+        bitmap --merge b3 broken.q b0
+        bitmap --merge b1 broken.q b3
+        resize broken.q 2M
+        convert --bitmaps -O qcow2 broken.q new.q
+        convert --bitmaps --skip-broken-bitmaps -O qcow2 broken.q new.q
+        info new.q
+        bitmap --remove broken.q b1
+        bitmap --remove --add broken.q b0
+        info broken.q
+    """))
+    yield Scenario("bitmaps and other commands", BROKEN, lines("""
+        resize bitmaps.q 3M
+        info bitmaps.q
+        resize --shrink bitmaps.q 512k
+        snapshot -c one bitmaps.q
+        snapshot -a one bitmaps.q
+        snapshot -a none bitmaps.q
+        snapshot -d one bitmaps.q
+        convert --bitmaps -O qcow2 bitmaps.q new.q
+        info new.q
+        convert --bitmaps -O qcow2 -n bitmaps.q new.q
+        convert --bitmaps -O qcow2 -n bitmaps.q longer.q
+        convert --bitmaps -O qcow2 -o cluster_size=512 bitmaps.q small.q
+        info small.q
+        convert --bitmaps -O qcow2 bitmaps.q bitmaps.q two.q
+        convert --bitmaps -O raw bitmaps.q new.raw
+        convert --bitmaps -O qcow2 -o compat=0.10 bitmaps.q new2.q
+        convert --bitmaps -O qcow2 -f raw disk.raw new3.q
+        convert --bitmaps -O qcow2 old.q new3.q
+        convert --bitmaps -O qcow2 base.q new3.q
+        convert --skip-broken-bitmaps -O qcow2 base.q new3.q
+        convert --bitmaps --skip-broken-bitmaps -O raw broken.q new.raw
+    """))
+
+
 def all_scenarios():
     groups = (usage, image_names, queries, create_options, create_matrix, sizes, create_backing, resizes, amends,
-              snapshots, comparisons, measurements, copies_of_blocks, benchmarks,
-              commits, rebases)
+              snapshots, comparisons, measurements, copies_of_blocks, benchmarks, commits, rebases, bitmaps)
     return [scenario for group in groups for scenario in group()]
