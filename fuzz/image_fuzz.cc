@@ -1,14 +1,35 @@
-// Opens arbitrary bytes as a qcow2 image; maps, reads, writes, zeroes, discards and takes a snapshot of it.
+// Opens arbitrary bytes as a qcow2 image; maps, reads, writes, zeroes, discards and takes a snapshot of it, and
+// changes its bitmaps.
 // SPDX-License-Identifier: Apache-2.0
 #include <cstddef>
 #include <cstdint>
 
 #include "base/bytes.hpp"
+#include "format/qcow2/bitmap_changes.hpp"
 #include "format/qcow2/qcow2.hpp"
 #include "format/qcow2/snapshot_changes.hpp"
 #include "qimg/image.hpp"
 
 using namespace qimg;
+
+namespace {
+
+// Merges every bitmap into a new one, makes all of them shorter, and removes them.
+void change_bitmaps(qcow2::Qcow2& image) {
+    auto editor = qcow2::BitmapEditor::open(image);
+    if (!editor) return;
+    const auto bitmaps = editor->list();
+    if (editor->add("new", 0, true)) {
+        for (const BitmapInfo& bitmap : bitmaps)
+            (void)editor->merge("new", *editor, bitmap.name);
+    }
+    (void)editor->store();
+    auto again = qcow2::BitmapEditor::open(image);
+    if (again) (void)again->resize(image.size() / 2);
+    (void)qcow2::remove_all_bitmaps(image);
+}
+
+}  // namespace
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
     auto storage = memory_storage();
@@ -29,5 +50,6 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     (void)image.discard(GuestRange(GuestOffset(0), length));
     if (qcow2.header().l1_entries < 1000) (void)qcow2::create_snapshot(qcow2, "s", {});
     (void)image.flush();
+    change_bitmaps(qcow2);
     return 0;
 }
