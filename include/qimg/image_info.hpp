@@ -42,6 +42,16 @@ struct Qcow2Info {
     std::vector<BitmapInfo> bitmaps;
 };
 
+// How requests to an image are best laid out, in bytes.
+struct RequestLimits {
+    std::uint64_t request_alignment = 1;
+    std::optional<std::uint64_t> discard_alignment;
+    std::optional<std::uint64_t> write_zeroes_alignment;
+    std::uint64_t max_iov = 0;  // buffers in one request
+    std::uint64_t min_memory_alignment = 0;
+    std::uint64_t opt_memory_alignment = 0;
+};
+
 struct ImageInfo {
     std::string path;
     std::string format;
@@ -54,6 +64,7 @@ struct ImageInfo {
     std::optional<std::string> backing_format;
     std::vector<SnapshotInfo> snapshots;
     std::optional<Qcow2Info> qcow2;
+    std::optional<RequestLimits> limits;  // when they were asked for
 };
 
 }  // namespace qimg

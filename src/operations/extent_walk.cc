@@ -46,9 +46,10 @@ Result<FileExtent> ExtentWalk::at(GuestRange range) {
     const bool sparse = TRY(is_sparse(layer, found.extent.depth));
     if (!sparse) return found;
     const StorageExtent run = TRY(layer.format().data_storage().extent(*found.extent.host));
+    // past the end of a file that was cut the tables still call it data
+    if (run.length == 0) return found;
     found.is_hole = !run.data;
-    // past the end of the file there is nothing but a hole
-    if (run.length != 0) found.extent.range.length = std::min(found.extent.range.length, run.length);
+    found.extent.range.length = std::min(found.extent.range.length, run.length);
     return found;
 }
 

@@ -2,6 +2,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "qimg/operations/info.hpp"
 
+#include <limits.h>
+#include <unistd.h>
+
 #include <algorithm>
 
 #include "base/text.hpp"
@@ -43,6 +46,19 @@ Result<ImageInfo> describe(const Image& image) {
     return info;
 }
 
+// Files are read and written through the page cache, which takes requests of any length at any place.
+RequestLimits limits_of(const Format& format) {
+    RequestLimits limits;
+    limits.max_iov = IOV_MAX;
+    limits.min_memory_alignment = 1;
+    limits.opt_memory_alignment = static_cast<std::uint64_t>(::sysconf(_SC_PAGESIZE));
+    if (format.cluster_bytes() > 1) {
+        limits.discard_alignment = format.cluster_bytes();
+        limits.write_zeroes_alignment = format.subcluster_bytes();
+    }
+    return limits;
+}
+
 // Opens an image that another one's header names.
 class ReferenceOpener final : public Opener {
   public:
@@ -74,6 +90,7 @@ Result<std::vector<ImageInfo>> info(const InfoOptions& options, Opener& opener) 
         Opener& from = chain.empty() ? opener : reference;
         const auto image = TRY(Image::open(location.path, location.open, from));
         ImageInfo one = TRY(describe(*image));
+        if (options.limits) one.limits = limits_of(image->format());
         chain.push_back(std::move(one));
         if (!options.backing_chain) return chain;
         location.open.with_backing = true;

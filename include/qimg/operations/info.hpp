@@ -14,6 +14,7 @@ struct InfoOptions {
     std::string path;
     OpenOptions open;
     bool backing_chain = false;  // also every image below; only then is another file opened
+    bool limits = false;         // also ImageInfo::limits
 };
 
 // One entry, or with backing_chain one for each image, top first. Errors: of Image::open.

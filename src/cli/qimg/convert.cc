@@ -16,6 +16,7 @@
 #include "cli/qimg/opener.hpp"
 #include "cli/qimg/option_list.hpp"
 #include "cli/qimg/progress_bar.hpp"
+#include "cli/qimg/refusal.hpp"
 #include "cli/qimg/size_argument.hpp"
 #include "cli/qimg/snapshot_choice.hpp"
 #include "cli/qimg/source_image.hpp"
@@ -31,7 +32,8 @@ enum Key : int {
     level,
     bitmaps,
     skip_broken_bitmaps,
-    salvage
+    salvage,
+    force
 };
 
 constexpr OptionSpec option_specs[] = {
@@ -61,6 +63,7 @@ constexpr OptionSpec option_specs[] = {
     {bitmaps, "bitmaps"},
     {skip_broken_bitmaps, "skip-broken-bitmaps"},
     {salvage, "salvage"},
+    {force, "force"},
 };
 
 constexpr const char* help =
@@ -86,6 +89,7 @@ constexpr const char* help =
     "  -p, --progress                show how far it is\n"
     "  -q, --quiet                   print nothing but errors\n"
     "  -U, --force-share             read images that are in use\n"
+    "      --force                   also over a file that other images stand on, or with a wrong -F\n"
     "      --salvage                 zeroes instead of what cannot be read, with a warning\n"
     "      --image-opts              SOURCE is a list such as driver=qcow2,file.filename=NAME\n"
     "      --target-image-opts       so is TARGET; needs -n\n"
@@ -101,6 +105,7 @@ struct Request {
     bool has_sparse_size = false;
     bool offload = false;
     bool target_image_opts = false;
+    bool force = false;
     bool show_progress = false;
     bool quiet = false;
 };
@@ -169,6 +174,9 @@ std::optional<int> take_other(Request& request, int key, const Arguments& argume
             break;
         case salvage:
             request.convert.salvage = true;
+            break;
+        case force:
+            request.force = true;
             break;
         default:
             return take_source_option(request.source, key, arguments);
@@ -268,6 +276,18 @@ std::optional<int> check_request(const Request& request) {
     return std::nullopt;
 }
 
+// What would harm other images, told on stderr.
+bool is_harmless(const Request& request) {
+    const CreateOptions& target = request.convert.target;
+    auto checked = protect_dependants(target.path, "writing over it", request.force);
+    if (checked && target.qcow2.backing_file) {
+        checked = protect_from_wrong_format(resolve_reference(target.path, *target.qcow2.backing_file),
+                                            target.qcow2.backing_format.value_or(""), request.force);
+    }
+    if (!checked) print_error(checked.error());
+    return checked.has_value();
+}
+
 // The target from its name and the creation options; false with the error printed.
 bool resolve_target(Request& request, const std::string& name) {
     SourceOptions how;
@@ -301,7 +321,7 @@ bool resolve_target(Request& request, const std::string& name) {
     resolved->size.reset();  // it is that of the sources
     if (request.target_image_opts && target->open.format) resolved->format = *target->open.format;
     request.convert.target = std::move(*resolved);
-    return true;
+    return is_harmless(request);
 }
 
 int convert_images(Request& request, std::vector<std::string> names) {

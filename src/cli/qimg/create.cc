@@ -116,6 +116,7 @@ Result<std::uint64_t> backing_size(const Request& request, const CreationOptions
     const std::string name = resolve_reference(request.path, *options.value("backing_file"));
     auto source = parse_source(name, how);
     if (!source) return std::unexpected<Error>(source.error());
+    source->open.locking = Locking::share;  // a running machine's disk gets an overlay, too
     const auto image = Image::open(source->path, source->open, command_opener());
     if (!image) {
         Error error = without_open_prefix(*source, image.error());

@@ -11,6 +11,7 @@
 #include "cli/qimg/create_options.hpp"
 #include "cli/qimg/messages.hpp"
 #include "cli/qimg/opener.hpp"
+#include "cli/qimg/refusal.hpp"
 #include "cli/qimg/size_argument.hpp"
 #include "cli/qimg/source_image.hpp"
 #include "qimg/printable.hpp"
@@ -19,9 +20,11 @@ namespace qimg::cli {
 
 namespace {
 
+enum Key : int { force = long_only(0) };
+
 constexpr OptionSpec option_specs[] = {
     {'f', "format", true},    {'O', "output-format", true}, {'U', "force-share"},
-    {object, "object", true}, {image_opts, "image-opts"},
+    {object, "object", true}, {image_opts, "image-opts"},   {force, "force"},
 };
 
 constexpr const char* help =
@@ -33,6 +36,7 @@ constexpr const char* help =
     "  count=BLOCKS                end this many after the start, those that are left out included\n"
     "  -f, --format FORMAT         qcow2 or raw: IMAGE, instead of what its first bytes say\n"
     "  -O, --output-format FORMAT  qcow2 or raw: TARGET (default: raw)\n"
+    "      --force                 also over a file that other images stand on\n"
     "  -U, --force-share           read an image that is in use\n"
     "      --image-opts            IMAGE is a list such as driver=qcow2,file.filename=NAME\n"
     "      --object OBJECT         accepted; secrets are not used\n";
@@ -41,6 +45,7 @@ struct Request {
     SourceOptions source;
     std::optional<std::string> input;
     std::optional<std::string> output;
+    bool force = false;
     DdOptions dd;
 };
 
@@ -84,7 +89,9 @@ bool resolve_target(Request& request) {
         return false;
     }
     request.dd.path = target->path;
-    return true;
+    const auto harmless = protect_dependants(target->path, "writing over it", request.force);
+    if (!harmless) print_error(harmless.error());
+    return harmless.has_value();
 }
 
 }  // namespace
@@ -95,6 +102,8 @@ int dd_command(int argc, char** argv) {
     for (int key; (key = arguments.next()) != Arguments::end;) {
         if (key == 'O') {
             request.dd.format = arguments.value();
+        } else if (key == force) {
+            request.force = true;
         } else if (const auto status = take_source_option(request.source, key, arguments)) {
             return *status;
         }

@@ -19,12 +19,13 @@ namespace qimg::cli {
 
 namespace {
 
-enum Key : int { output = long_only(0), backing_chain };
+enum Key : int { output = long_only(0), backing_chain, limits };
 
 constexpr OptionSpec option_specs[] = {
     {'f', "format", true},    {'U', "force-share"},
     {output, "output", true}, {backing_chain, "backing-chain"},
     {object, "object", true}, {image_opts, "image-opts"},
+    {limits, "limits"},
 };
 
 constexpr const char* help =
@@ -34,6 +35,7 @@ constexpr const char* help =
     "  -f, --format FORMAT       qcow2 or raw, instead of what the first bytes say\n"
     "      --output human|json   how to print it\n"
     "      --backing-chain       also tell about every image below this one\n"
+    "      --limits              also tell how requests to the image are best laid out\n"
     "  -U, --force-share         look at an image that is in use\n"
     "      --image-opts          IMAGE is a list such as driver=qcow2,file.filename=NAME\n"
     "      --object OBJECT       accepted; secrets are not used\n";
@@ -59,6 +61,9 @@ int info_command(int argc, char** argv) {
                 break;
             case backing_chain:
                 options.backing_chain = true;
+                break;
+            case limits:
+                options.limits = true;
                 break;
             default:
                 if (const auto status = take_source_option(source, key, arguments)) return *status;

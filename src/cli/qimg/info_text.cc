@@ -99,6 +99,25 @@ Json snapshot_json(const SnapshotInfo& snapshot) {
     return json;
 }
 
+void print_limits(const RequestLimits& limits) {
+    fmt::print("Block limits:\n    request alignment: {}\n", limits.request_alignment);
+    if (limits.discard_alignment) fmt::print("    discard alignment: {}\n", *limits.discard_alignment);
+    if (limits.write_zeroes_alignment)
+        fmt::print("    write zeroes alignment: {}\n", *limits.write_zeroes_alignment);
+    fmt::print("    max iov: {}\n    min mem alignment: {}\n    opt mem alignment: {}\n", limits.max_iov,
+               limits.min_memory_alignment, limits.opt_memory_alignment);
+}
+
+Json limits_json(const RequestLimits& limits) {
+    Json json = {{"request-alignment", limits.request_alignment}};
+    if (limits.discard_alignment) json["discard-alignment"] = *limits.discard_alignment;
+    if (limits.write_zeroes_alignment) json["write-zeroes-alignment"] = *limits.write_zeroes_alignment;
+    json["max-iov"] = limits.max_iov;
+    json["min-mem-alignment"] = limits.min_memory_alignment;
+    json["opt-mem-alignment"] = limits.opt_memory_alignment;
+    return json;
+}
+
 }  // namespace
 
 Json snapshots_json(const std::vector<SnapshotInfo>& snapshots) {
@@ -138,6 +157,7 @@ void print_info(const ImageInfo& image) {
     }
     if (!image.snapshots.empty()) print_snapshots(image.snapshots);
     if (image.qcow2) print_qcow2(*image.qcow2);
+    if (image.limits) print_limits(*image.limits);
 }
 
 Json info_json(const ImageInfo& image) {
@@ -153,6 +173,7 @@ Json info_json(const ImageInfo& image) {
     if (image.full_backing_file) json["full-backing-filename"] = *image.full_backing_file;
     if (image.backing_file) json["backing-filename"] = *image.backing_file;
     json["dirty-flag"] = image.dirty;
+    if (image.limits) json["limits"] = limits_json(*image.limits);
     return json;
 }
 

@@ -44,10 +44,26 @@ Result<ImageLocation> parse_source(const std::string& name, const SourceOptions&
     return image;
 }
 
+namespace {
+
+// "force-share=off" in a list says the opposite of -U.
+bool contradicts_force_share(const std::string& name) {
+    const auto members = members_of_options(name);
+    if (!members) return false;
+    const auto found = members->find("force-share");
+    return found != members->end() && found->second != "on";
+}
+
+}  // namespace
+
 std::optional<ImageLocation> source_image(const std::string& name, const SourceOptions& options,
                                           Access access) {
     if (options.image_opts && options.format) {
         print_error("--image-opts and --format are mutually exclusive");
+        return std::nullopt;
+    }
+    if (options.image_opts && options.force_share && contradicts_force_share(name)) {
+        print_error("--force-share/-U conflicts with image options");
         return std::nullopt;
     }
     auto image = parse_source(name, options);
