@@ -28,8 +28,8 @@ Result<std::vector<ImageInfo>> open_chain(const std::string& base, const std::op
     // QEMU would follow any name, and hand the file to the guest
     CautiousOpener opener([&](const std::string& risk) {
         return failf(ErrorKind::unsafe,
-                     "{}; if that is right, make one image of both: 'qimg --trust convert -O qcow2 {} NEW'", risk,
-                     printable(base));
+                     "{}; if that is right, make one image of both: 'qimg --trust convert -O qcow2 {} NEW'",
+                     risk, printable(base));
     });
     auto chain = info(options, opener);
     if (!chain && chain.error().kind == ErrorKind::in_use) {

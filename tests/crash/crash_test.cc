@@ -1,21 +1,11 @@
 // Every change to an image, cut at every call: the image opens and holds the old or the new content.
 // QIMG_SEED replays one run, QIMG_ROUNDS=N tries N random states at each cut (default 2).
 // SPDX-License-Identifier: Apache-2.0
-#include <cstdlib>
-
 #include "support/changes.hpp"
+#include "support/environment.hpp"
 
 using namespace qimg;
 using namespace qimg::test;
-
-namespace {
-
-std::uint64_t from_environment(const char* name, std::uint64_t otherwise) {
-    const char* text = std::getenv(name);
-    return text == nullptr ? otherwise : std::strtoull(text, nullptr, 10);
-}
-
-}  // namespace
 
 TEST_CASE("a change that is cut anywhere leaves the old or the new content") {
     const std::uint64_t rounds = from_environment("QIMG_ROUNDS", 2);

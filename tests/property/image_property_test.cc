@@ -3,7 +3,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <doctest/doctest.h>
 
-#include <cstdlib>
 #include <map>
 #include <optional>
 #include <random>
@@ -17,15 +16,12 @@
 #include "format/qcow2/snapshot_changes.hpp"
 #include "format/raw/raw.hpp"
 #include "qimg/image.hpp"
+#include "support/environment.hpp"
 
 using namespace qimg;
+using test::from_environment;
 
 namespace {
-
-std::uint64_t from_environment(const char* name, std::uint64_t otherwise) {
-    const char* text = std::getenv(name);
-    return text == nullptr ? otherwise : std::strtoull(text, nullptr, 10);
-}
 
 struct Shape {
     std::string name;

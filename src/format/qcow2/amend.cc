@@ -7,7 +7,7 @@
 
 #include "base/text.hpp"
 #include "base/try.hpp"
-#include "format/qcow2/bitmaps.hpp"
+#include "format/qcow2/bitmap_changes.hpp"
 #include "format/qcow2/refcount_structures.hpp"
 #include "format/qcow2/snapshot_changes.hpp"
 #include "format/qcow2/snapshots.hpp"
@@ -99,28 +99,6 @@ Result<void> complete_snapshots(Qcow2& image, std::vector<ClusterRun>& replaced)
     return replace_snapshot_table(image, snapshots);
 }
 
-// A version 2 header cannot say whether bitmaps are up to date, so nobody could use them.
-Result<void> give_up_bitmaps(Qcow2& image, std::vector<ClusterRun>& replaced) {
-    const Geometry& geometry = image.geometry();
-    const BitmapDirectory directory = TRY(read_bitmaps(image.storage(), image.header()));
-    const auto take = [&](HostOffset at, std::uint64_t bytes) {
-        replaced.push_back({geometry.cluster_at(at), geometry.clusters_for(bytes)});
-    };
-    if (!directory.bitmaps.empty()) take(directory.at, directory.bytes);
-    for (const Bitmap& bitmap : directory.bitmaps) {
-        const std::vector<std::uint64_t> table =
-            TRY(read_l1_table(image.storage(), geometry, bitmap.table, bitmap.table_entries));
-        for (const std::uint64_t entry : table) {
-            const HostOffset at(entry & disk::offset_mask);
-            if (at.bytes != 0) take(at, 1);
-        }
-        take(bitmap.table, table.size() * table_entry_bytes);
-    }
-    std::erase_if(image.header().extensions,
-                  [](const Extension& one) { return one.type == disk::extension_bitmaps; });
-    return {};
-}
-
 Result<void> change_refcount_width(Qcow2& image, unsigned bits, Progress& progress,
                                    std::vector<ClusterRun>& replaced) {
     const Geometry& old = image.geometry();
@@ -144,10 +122,12 @@ Result<void> change_refcount_width(Qcow2& image, unsigned bits, Progress& progre
 }
 
 // What the file pointed to before, now that nothing does any more.
-Result<void> free_replaced(Qcow2& image, const std::vector<ClusterRun>& replaced) {
-    if (replaced.empty()) return {};
+Result<void> free_replaced(Qcow2& image, const std::vector<ClusterRun>& replaced,
+                           std::optional<BitmapEditor>& bitmaps) {
+    if (replaced.empty() && !bitmaps) return {};
     TRY(image.reload());
     TRY(image.prepare_changing());
+    if (bitmaps) TRY(bitmaps->release());
     for (const ClusterRun& run : replaced)
         image.release_later(run);
     return image.flush();
@@ -202,13 +182,17 @@ Result<void> amend(Qcow2& image, const Qcow2Amendment& wanted, Progress& progres
     set_flags(header, wanted);
     if (!changes_width && !differs(header, image.header())) return {};
     std::vector<ClusterRun> replaced;
+    std::optional<BitmapEditor> bitmaps;
     if (version < old_version) {
         PartOfProgress part(progress, 0, changes_width ? 0.5 : 1);
         if (auto done = expand_zero_clusters(image, part); !done) {
             done.error().message = "Failed to turn zero into data clusters: " + done.error().message;
             return done;
         }
-        TRY(give_up_bitmaps(image, replaced));
+        // a version 2 header cannot say whether bitmaps are up to date, so nobody could use them
+        bitmaps = TRY(BitmapEditor::open(image));
+        TRY(bitmaps->remove_all());
+        TRY(bitmaps->write());
     }
     if (version > old_version) TRY(complete_snapshots(image, replaced));
     TRY(image.flush());
@@ -218,7 +202,7 @@ Result<void> amend(Qcow2& image, const Qcow2Amendment& wanted, Progress& progres
     }
     set_flags(image.header(), wanted);
     TRY(image.rewrite_header());
-    return free_replaced(image, replaced);
+    return free_replaced(image, replaced, bitmaps);
 }
 
 }  // namespace qimg::qcow2

@@ -157,7 +157,7 @@ class Qcow2 final : public Format {
     Header header_;
     Header committed_;  // as it is in the file
     Qcow2Options options_;
-    bool prepared_ = false;           // for any change
+    bool prepared_ = false;  // for any change
     bool keeps_bitmaps_ = false;
 
     mutable std::mutex l1_mutex_;  // guards the first reading of the L1 table

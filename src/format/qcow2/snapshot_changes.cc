@@ -9,7 +9,6 @@
 #include "base/endian.hpp"
 #include "base/text.hpp"
 #include "base/try.hpp"
-#include "format/qcow2/bitmaps.hpp"
 #include "format/qcow2/reference_walk.hpp"
 
 namespace qimg::qcow2 {
@@ -127,10 +126,6 @@ Result<void> apply_snapshot(Qcow2& image, const std::string& name_or_id) {
     if (image.header().has_bitmaps())
         return fail(ErrorKind::invalid_argument, "Device has active dirty bitmaps");
     const Snapshot snapshot = TRY(find_snapshot(image, name_or_id));
-    const BitmapDirectory bitmaps = TRY(read_bitmaps(image.storage(), image.header()));
-    if (!bitmaps.bitmaps.empty()) {
-        return fail(ErrorKind::invalid_argument, "Device has active dirty bitmaps");
-    }
     if (snapshot.info.disk_bytes != image.size() && image.header().version < 3) {
         return fail(ErrorKind::unsupported,
                     "Snapshot has another disk size, which version 2 images cannot change to");
