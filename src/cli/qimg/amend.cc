@@ -99,6 +99,9 @@ void print_failure(Error error) {
         error.message = std::string(zero_prefix) + std::strerror(error.system_errno);
     }
     print_error(error);
+    if (error.message == "Cannot amend the backing file") {
+        fmt::print(stderr, "You can use '{} rebase' instead.\n", program_name());
+    }
 }
 
 int amend_image(const std::string& name, const Request& request) {

@@ -264,6 +264,8 @@ std::optional<int> check_request(const Request& request) {
         return refuse("Cannot enable copy offloading when -S is used");
     if (request.offload && request.convert.compress)
         return refuse("Cannot enable copy offloading when -c is used");
+    if (request.offload && request.convert.salvage)
+        return refuse("Cannot use copy offloading in salvaging mode");
     if (request.convert.existing_target && request.has_options) {
         return refuse("-o has no effect when skipping image creation");
     }
@@ -329,10 +331,6 @@ int convert_images(Request& request, std::vector<std::string> names) {
     if (request.convert.snapshot && names.size() > 2)
         return refuse("No support for concatenating multiple snapshot");
     if (const auto status = check_request(request)) return *status;
-    if (request.options.wants_help()) {
-        print_creation_help(request.format, true);
-        return 0;
-    }
     const std::string target = names.back();
     names.pop_back();
     const bool has_backing = std::any_of(request.options.items().begin(), request.options.items().end(),
@@ -368,11 +366,13 @@ int convert_command(int argc, char** argv) {
         if (const auto status = take_option(request, key, arguments)) return *status;
     }
     const auto operands = arguments.operands();
-    if (request.options.wants_help() && operands.size() < 2) {
-        print_creation_help(request.format, false);
-        return 0;
+    if (!request.options.wants_help()) return convert_images(request, operands);
+    if (const auto creatable = check_creatable(request.format); !creatable) {
+        print_error(creatable.error());
+        return 1;
     }
-    return convert_images(request, operands);
+    print_creation_help(request.format, operands.size() >= 2);
+    return 0;
 }
 
 }  // namespace qimg::cli

@@ -198,8 +198,9 @@ static Result<AmendmentChoice> choose(const std::vector<OptionValue>& values) {
         } else if (option.name == "size") {
             if (option.number != 0) choice.size = option.number;
         } else {
-            return refuse(fmt::format("Cannot amend the backing file\nYou can use '{} rebase' instead.",
-                                      program_name()));
+            auto& name =
+                option.name == "backing_file" ? choice.qcow2.backing_file : choice.qcow2.backing_format;
+            name = option.value;
         }
     }
     if (choice.size >= 1ull << 63) return refuse("Image size cannot be negative");

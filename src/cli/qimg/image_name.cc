@@ -160,7 +160,12 @@ Result<void> read_plain_file(NodeMembers members, const std::string& driver, Mak
     if (!path || path->empty()) {
         return refuse(fmt::format("The '{}' block driver requires a file name", driver));
     }
-    making.location.path = path->starts_with("file:") ? path->substr(5) : *path;
+    making.location.path = *path;
+    if (path->starts_with("file:")) {
+        making.location.path = path->substr(5);
+        // so that the rest is no name with a protocol again
+        if (protocol_of(making.location.path)) making.location.path.insert(0, "./");
+    }
     const bool unlocked = take(members, "locking").value_or("auto") == "off";
     if (unlocked || take(members, "force-share").value_or("off") == "on") {
         making.location.open.locking = Locking::share;
@@ -267,7 +272,7 @@ Result<void> read_references(NodeMembers& members, Making& making) {
         if (const auto read = read_file_node(std::move(file), data); !read) return read;
         if (data.is_assembled) return fail(ErrorKind::unsupported, "data-file: only a file is supported");
         making.assembly.data_file = data.location.path;
-        making.is_assembled = making.needs_name = true;
+        making.is_assembled = true;
     }
     return {};
 }
@@ -356,7 +361,7 @@ Result<ImageLocation> location_of_name(const std::string& name) {
     Making making;
     Result<void> read;
     if (!protocol || protocol == "file") {
-        read = read_plain_file({{"filename", rest}}, "file", making);
+        read = read_plain_file({{"filename", name}}, "file", making);
     } else if ((protocol == "null-co" || protocol == "null-aio") && rest == "//") {
         read = read_null({}, *protocol, making);
     } else if (protocol == "blkdebug" && rest.find(':') != rest.npos) {

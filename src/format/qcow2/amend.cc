@@ -39,6 +39,12 @@ class PartOfProgress final : public Progress {
     double to_;
 };
 
+Result<void> check_backing_file(const Header& header, const Qcow2Amendment& wanted) {
+    const bool same = (!wanted.backing_file || wanted.backing_file == header.backing_file) &&
+                      (!wanted.backing_format || wanted.backing_format == header.backing_format());
+    return same ? Result<void>() : refuse("Cannot amend the backing file");
+}
+
 Result<void> check_data_file(const Header& header, const Qcow2Amendment& wanted) {
     if (wanted.data_file && !header.has_data_file()) {
         return refuse("data-file can only be set for images that use an external data file");
@@ -159,6 +165,7 @@ Result<void> check_amendment(Qcow2& image, const Qcow2Amendment& wanted) {
     const Header& header = image.header();
     const unsigned version = wanted.version.value_or(header.version);
     if (version != 2 && version != 3) return refuse("Unknown compatibility level");
+    TRY(check_backing_file(header, wanted));
     TRY(check_data_file(header, wanted));
     TRY(check_refcount_bits(header, wanted));
     const bool is_lazy = (header.compatible & disk::compatible_lazy_refcounts) != 0;

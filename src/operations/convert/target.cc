@@ -22,7 +22,16 @@ std::span<const std::byte> bytes_of(const Work& work, GuestRange range) {
 Result<std::unique_ptr<Image>> open_base(const CreateOptions& options, Opener& opener) {
     OpenOptions open;
     open.format = options.qcow2.backing_format;
-    return Image::open(resolve_reference(options.path, *options.qcow2.backing_file), open, opener);
+    const std::string path = resolve_reference(options.path, *options.qcow2.backing_file);
+    auto base = Image::open(path, open, opener);
+    if (!base) {
+        std::string& message = base.error().message;
+        const std::string prefix = fmt::format("Could not open '{}': ", printable(path));
+        if (message.starts_with(prefix)) message.erase(0, prefix.size());
+        message = fmt::format("Could not open '{}': Could not open backing file: {}", printable(options.path),
+                              message);
+    }
+    return base;
 }
 
 Result<NewImage> begin(const ConvertOptions& options, std::uint64_t size, Opener& opener,
