@@ -31,21 +31,26 @@ Result<void> lay_out_raw(NewFile& file, std::uint64_t size, Preallocation preall
     return {};
 }
 
-// The data file is an ordinary raw file; one that is there already is taken as it is and made long enough.
-// True when it was not there, so that it reads as zeroes.
+// What is lost when a data file is made: nothing, or something that the caller agreed to.
+Result<void> check_old_data_file(const std::string& path, bool may_be_lost) {
+    const auto file = open_file(path, FileOptions{Access::read_write, Locking::qemu});
+    if (!file && file.error().kind == ErrorKind::not_found) return {};
+    if (!file) return std::unexpected<Error>(file.error());
+    const std::uint64_t bytes = TRY((*file)->size());
+    if (bytes == 0 || may_be_lost) return {};
+    return failf(ErrorKind::exists, "{}: the data file exists already, and holds something", printable(path));
+}
+
+// The data file is an ordinary raw file of zeroes; true when it reads as such. A device is not replaced by a
+// new file, so it may hold anything.
 Result<bool> make_data_file(const CreateOptions& options, std::uint64_t size) {
     const std::string path = resolve_reference(options.path, *options.qcow2.data_file);
-    auto existing = open_file(path, FileOptions{Access::read_write, Locking::qemu});
-    if (existing) {
-        const std::uint64_t bytes = TRY((*existing)->size());
-        if (bytes < size) TRY((*existing)->resize(size));
-        return false;
-    }
-    if (existing.error().kind != ErrorKind::not_found) return std::unexpected<Error>(existing.error());
+    TRY(check_old_data_file(path, options.replace_data_file));
     const auto file = TRY(create_file(path));
+    const std::uint64_t bytes_before = TRY(file->size());
     TRY(file->resize(size));
     TRY(file->commit());
-    return true;
+    return bytes_before == 0;
 }
 
 // The file in the making as an image. It is nobody else's, so it needs no locks and no order of writes.

@@ -55,6 +55,9 @@ Result<void> resize_disk(Image& image, qcow2::Qcow2& format, std::uint64_t bytes
             format, bytes, [&] { return image.write_zeroes(GuestRange::between(GuestOffset(bytes), end)); });
     }
     const GuestRange added(GuestOffset(old), bytes - old);
+    // a raw data file is read without the tables, so they have to say what it holds
+    if (format.header().data_file_raw() && preallocation == Preallocation::off)
+        preallocation = Preallocation::metadata;
     return qcow2::grow(format, bytes, [&]() -> Result<void> {
         TRY(clear_new_part(image, added));
         if (preallocation == Preallocation::off) return {};

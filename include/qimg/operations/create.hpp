@@ -18,8 +18,9 @@ struct CreateOptions {
     std::string format = "raw";
     std::optional<std::uint64_t> size;  // bytes, rounded up to 512; absent: that of the backing file
     Preallocation preallocation = Preallocation::off;
-    Qcow2Layout qcow2;          // for format "qcow2"
-    bool check_backing = true;  // open the backing file: does it exist, is its format the one given
+    Qcow2Layout qcow2;               // for format "qcow2"
+    bool check_backing = true;       // open the backing file: does it exist, is its format the one given
+    bool replace_data_file = false;  // an external data file that holds something may be there, and is lost
 };
 
 struct CreateReport {
@@ -27,7 +28,7 @@ struct CreateReport {
 };
 
 // Nothing is left under `path` unless it succeeds. Errors: invalid_argument for options that contradict
-// each other, in_use when the old file is locked, those of Opener for the backing file, no_space, io.
+// each other, exists for an external data file that is not empty, in_use when the old file is locked, those of Opener for the backing file, no_space, io.
 Result<CreateReport> create(const CreateOptions& options, Opener& opener = file_opener(),
                             Progress& progress = no_progress());
 

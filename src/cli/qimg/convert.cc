@@ -89,7 +89,7 @@ constexpr const char* help =
     "  -p, --progress                show how far it is\n"
     "  -q, --quiet                   print nothing but errors\n"
     "  -U, --force-share             read images that are in use\n"
-    "      --force                   also over a file that other images stand on, or with a wrong -F\n"
+    "      --force                   also over what others stand on, an old data file, or with a wrong -F\n"
     "      --salvage                 zeroes instead of what cannot be read, with a warning\n"
     "      --image-opts              SOURCE is a list such as driver=qcow2,file.filename=NAME\n"
     "      --target-image-opts       so is TARGET; needs -n\n"
@@ -286,6 +286,8 @@ bool is_harmless(const Request& request) {
         checked = protect_from_wrong_format(resolve_reference(target.path, *target.qcow2.backing_file),
                                             target.qcow2.backing_format.value_or(""), request.force);
     }
+    if (checked && target.qcow2.data_file)
+        checked = protect_data_file(resolve_reference(target.path, *target.qcow2.data_file), request.force);
     if (!checked) print_error(checked.error());
     return checked.has_value();
 }
@@ -321,6 +323,7 @@ bool resolve_target(Request& request, const std::string& name) {
         return false;
     }
     resolved->size.reset();  // it is that of the sources
+    resolved->replace_data_file = true;
     if (request.target_image_opts && target->open.format) resolved->format = *target->open.format;
     request.convert.target = std::move(*resolved);
     return is_harmless(request);

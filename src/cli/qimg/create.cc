@@ -40,7 +40,7 @@ constexpr const char* help =
     "  -F, --backing-format FORMAT   the format of that image\n"
     "  -u, --backing-unsafe          do not look whether it can be opened; SIZE is needed then\n"
     "  -o, --options NAME=VALUE,...  properties of the new image; -o help lists them\n"
-    "      --force                   also over a file that other images stand on, or with a wrong -F\n"
+    "      --force                   also over what others stand on, an old data file, or with a wrong -F\n"
     "  -q, --quiet                   print nothing but errors\n"
     "      --object OBJECT           accepted; secrets are not used\n";
 
@@ -190,6 +190,15 @@ int create_image(const Request& request) {
     if (!options) {
         print_error(options.error(), context);
         return 1;
+    }
+    if (options->qcow2.data_file) {
+        const auto harmless =
+            protect_data_file(resolve_reference(options->path, *options->qcow2.data_file), request.force);
+        if (!harmless) {
+            print_error(harmless.error(), context);
+            return 1;
+        }
+        options->replace_data_file = true;
     }
     options->check_backing = false;  // has been opened above
     ProgressBar progress({.quiet = request.quiet});

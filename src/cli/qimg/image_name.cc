@@ -270,7 +270,9 @@ Result<void> read_references(NodeMembers& members, Making& making) {
     if (NodeMembers file = take_group(members, "data-file"); !file.empty()) {
         Making data;
         if (const auto read = read_file_node(std::move(file), data); !read) return read;
-        if (data.is_assembled) return fail(ErrorKind::unsupported, "data-file: only a file is supported");
+        const bool is_file = !data.assembly.null_bytes && data.assembly.file_faults.empty() &&
+                             data.assembly.guest_faults.empty();
+        if (!is_file) return fail(ErrorKind::unsupported, "data-file: only a file is supported");
         making.assembly.data_file = data.location.path;
         making.is_assembled = true;
     }

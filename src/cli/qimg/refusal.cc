@@ -55,6 +55,15 @@ Result<void> protect_dependants(const std::string& path, const std::string& doin
                                     "use --force to do it all the same");
 }
 
+Result<void> protect_data_file(const std::string& path, bool forced) {
+    if (forced) return {};
+    const auto file = open_file(path, {Access::read_only, Locking::share});
+    if (!file || (*file)->size().value_or(0) == 0) return {};
+    return refuse_unless_compatible(
+        fmt::format("the data file '{}' exists already, and what it holds would be lost", printable(path)),
+        "use --force to do it all the same");
+}
+
 Result<void> protect_from_wrong_format(const std::string& path, const std::string& format, bool forced) {
     if (forced || format != "raw") return {};
     OpenOptions open;

@@ -18,6 +18,9 @@ Result<void> refuse_unless_compatible(const std::string& risk, const std::string
 Result<void> protect_dependants(const std::string& path, const std::string& doing, bool forced,
                                 const std::string& above = {});
 
+// Refuses as above a new image whose external data file exists and is not empty.
+Result<void> protect_data_file(const std::string& path, bool forced);
+
 // Refuses as above an overlay whose backing format is said to be raw although the file is a qcow2 image.
 Result<void> protect_from_wrong_format(const std::string& path, const std::string& format, bool forced);
 

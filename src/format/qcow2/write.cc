@@ -1,6 +1,7 @@
 // Changing what guests see: space for data, zeroes, discards, compressed clusters.
 // SPDX-License-Identifier: Apache-2.0
 #include <algorithm>
+#include <cerrno>
 
 #include "base/text.hpp"
 #include "base/try.hpp"
@@ -208,7 +209,7 @@ Result<void> Qcow2::write_compressed(GuestOffset cluster, std::span<const std::b
     TRY(prepare_writing(GuestRange(cluster, cluster_bytes())));
     if (header_.has_data_file()) {
         return fail(ErrorKind::unsupported,
-                    "An image with an external data file cannot hold compressed clusters");
+                    "An image with an external data file cannot hold compressed clusters", EOPNOTSUPP);
     }
     const WritableTable place = TRY(writable_table(cluster));
     const HostOffset at = TRY(place_compressed(data.size()));

@@ -484,6 +484,16 @@ def extended_l2_unaligned_zeroes():
 
 
 @scenario
+def extended_l2_unaligned_over_base():
+    run("qemu-img", "create", "-q", "-f", "raw", "base", "128k")
+    run("qemu-io", "-f", "raw", "-c", "write -q -P 255 0 128k", "base")
+    run("qemu-img", "create", "-q", "-f", "qcow2", "-o", "extended_l2=on", "-b", "base", "-F", "raw", "image")
+    io("write -P 1 4k 2k", "write -z 4k 2k")  # the rest of the cluster is the base's
+    image = Image("image")
+    image.u64(image.l2_entry(0), image.u64(image.l2_entry(0)) | 512)
+
+
+@scenario
 def extended_l2_compressed_with_bitmap():
     run("qemu-img", "create", "-q", "-f", "qcow2", "-o", "extended_l2=on", "image", "64M")
     io("write -c -P 3 0 64k")

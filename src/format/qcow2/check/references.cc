@@ -164,10 +164,8 @@ Result<void> References::scan_l2_tables() {
 // A table that shares its clusters with something else is not written to: the entry may be that other thing.
 Result<void> References::mend_entries() {
     if (scan_.mends().empty()) return {};
-    const std::array<be64, 2> extended{be64(0), be64(all_subclusters_zero)};
-    const std::array<be64, 1> standard{be64(disk::flag_zero)};
-    const auto zero = geometry_.extended_l2() ? std::as_bytes(std::span<const be64>(extended))
-                                              : std::as_bytes(std::span<const be64>(standard));
+    // in an extended entry, the bitmap says which subclusters are zero: it stays
+    const be64 no_place = geometry_.extended_l2() ? 0 : disk::flag_zero;
     for (const Mend& mend : scan_.mends()) {
         const TableUse* use = tables_.find(mend.table);
         if (!geometry_.is_cluster_aligned(mend.table.bytes) ||
@@ -178,7 +176,7 @@ Result<void> References::mend_entries() {
                             mend.table.bytes, mend.entry.bytes));
             continue;
         }
-        TRY(image_.storage().write(mend.entry, zero));
+        TRY(image_.storage().write(mend.entry, std::as_bytes(std::span(&no_place, 1))));
         ++findings_.report.corruptions_fixed;
     }
     // only then may the clusters that the entries pointed to become free
