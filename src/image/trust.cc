@@ -11,12 +11,9 @@
 
 namespace qimg {
 
-namespace {
-
 namespace fs = std::filesystem;
 
-// With links followed, so that a link in the folder does not lead out of it.
-bool is_below(const std::string& path, const fs::path& folder) {
+bool is_below(const std::string& path, const std::string& folder) {
     std::error_code failed;
     const fs::path file = fs::canonical(path, failed);
     if (failed) return false;
@@ -27,8 +24,6 @@ bool is_below(const std::string& path, const fs::path& folder) {
     return rest == real_folder.end();
 }
 
-}  // namespace
-
 Result<std::unique_ptr<Storage>> CautiousOpener::open(const std::string& path, const FileOptions& options) {
     return open_file(path, options);
 }
@@ -37,10 +32,11 @@ Result<std::unique_ptr<Storage>> CautiousOpener::open_reference(const std::strin
                                                                 const std::string& path,
                                                                 const FileOptions& options) {
     auto storage = TRY(open_file(path, options));
-    if (is_below(path, fs::path(named_by).parent_path())) return storage;
+    if (is_below(path, fs::path(named_by).parent_path().string())) return storage;
     const std::string format = TRY(probe_format(*storage));
     if (format == "raw") {
         TRY(decide_(
+            named_by,
             fmt::format("'{}' is named in the header of '{}', but lies outside of its folder and does "
                         "not look like an image",
                         printable(path), printable(named_by))));

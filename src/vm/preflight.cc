@@ -22,11 +22,13 @@ namespace fs = std::filesystem;
 
 constexpr const char* network_default = "default";
 
-Result<std::vector<ImageInfo>> open_chain(const std::string& base, const std::optional<std::string>& format) {
+Result<std::vector<ImageInfo>> open_chain(const std::string& base, const std::optional<std::string>& format,
+                                          const std::string& own_folder) {
     InfoOptions options{.path = base, .open = {}, .backing_chain = true};
     options.open.format = format;
-    // QEMU would follow any name, and hand the file to the guest
-    CautiousOpener opener([&](const std::string& risk) {
+    // QEMU would follow any name, and hand the file to the guest; our own overlays name what was checked
+    CautiousOpener opener([&](const std::string& named_by, const std::string& risk) -> Result<void> {
+        if (is_below(named_by, own_folder)) return {};
         return failf(ErrorKind::unsafe,
                      "{}; if that is right, make one image of both: 'qimg --trust convert -O qcow2 {} NEW'",
                      risk, printable(base));
@@ -67,8 +69,9 @@ FileUser qemu_file_user(const HostFacts& host) {
 }
 
 Result<void> check_base(const std::string& base, const std::optional<std::string>& format,
-                        const FileUser& user, std::vector<std::string>& warnings) {
-    const auto chain = TRY(open_chain(base, format));
+                        const std::string& own_folder, const FileUser& user,
+                        std::vector<std::string>& warnings) {
+    const auto chain = TRY(open_chain(base, format, own_folder));
     for (const ImageInfo& image : chain) {
         if (printable(image.path) != image.path) {
             return failf(ErrorKind::unsupported,

@@ -17,10 +17,12 @@ namespace qimg::vm {
 
 // The images a base stands on, itself first, after these checks: each opens and none is held by a writer;
 // each names its backing format, without which libvirt refuses it; QEMU's user reaches each. `warnings` gets
-// a line for every image that somebody else may write.
-// Errors: not_found, in_use, corrupt, unsupported, read_only.
+// a line for every image that somebody else may write. Images in `own_folder`, where sandboxes are, may name
+// files anywhere.
+// Errors: not_found, in_use, corrupt, unsupported, read_only, unsafe.
 Result<void> check_base(const std::string& base, const std::optional<std::string>& format,
-                        const FileUser& user, std::vector<std::string>& warnings);
+                        const std::string& own_folder, const FileUser& user,
+                        std::vector<std::string>& warnings);
 
 // No domain of that name, running or not, is on the connection. Errors: exists.
 Result<void> check_domain_name(const Hypervisor& hypervisor, const std::string& name);

@@ -23,6 +23,8 @@ class SandboxFolder {
     SandboxFolder(const std::string& parent, const std::string& name) : path_(parent + "/" + name) {}
 
     const std::string& path() const { return path_; }
+    // The folder that holds all sandboxes.
+    std::string place() const { return path_.substr(0, path_.rfind('/')); }
     std::string disk() const { return path_ + "/disk.qcow2"; }
     std::string fresh_disk() const { return path_ + "/disk.qcow2.new"; }
     std::string seed() const { return path_ + "/seed.iso"; }

@@ -82,7 +82,7 @@ Result<void> check_before(const UpOptions& options, const Place& place, const Hy
     const FileUser qemu = qemu_file_user(host);
     std::vector<std::string> warnings = seed.warnings;
     TRY(check_domain_name(hypervisor, options.name));
-    TRY(check_base(options.create->base, options.create->base_format, qemu, warnings));
+    TRY(check_base(options.create->base, options.create->base_format, place.folder, qemu, warnings));
     TRY(check_way_to(place.folder, qemu));
     TRY(check_space(place.folder, bytes_of_seed(seed)));
     for (const std::string& warning : warnings)
@@ -131,7 +131,8 @@ Result<Running> launch_again(Session& session, Accel accel) {
     const Fd lock = TRY(session.folder.lock());
     std::vector<std::string> warnings;  // were told when it was made
     TRY(check_domain_name(session.hypervisor, session.record.name));
-    TRY(check_base(session.folder.disk(), "qcow2", qemu_file_user(session.host), warnings));
+    TRY(check_base(session.folder.disk(), "qcow2", session.folder.place(), qemu_file_user(session.host),
+                   warnings));
     TRY(check_cancelled(session.observer));
     return start_guest(session, accel);
 }
@@ -198,7 +199,8 @@ Result<UpReport> reset(const ResetOptions& options, Observer& observer) {
     {
         const Fd lock = TRY(sandbox.folder.lock());
         std::vector<std::string> warnings;
-        TRY(check_base(sandbox.record.base, sandbox.record.base_format, qemu_file_user(host), warnings));
+        TRY(check_base(sandbox.record.base, sandbox.record.base_format, sandbox.folder.place(),
+                       qemu_file_user(host), warnings));
         for (const std::string& warning : warnings)
             observer.warning(warning);
         const auto active = TRY(active_domain(sandbox));

@@ -15,7 +15,7 @@ namespace {
 
 bool is_trusting = false;
 
-Result<void> decide(const std::string& risk) {
+Result<void> decide(const std::string&, const std::string& risk) {
     if (is_trusting) return {};
     return refuse_unless_compatible(risk, "use 'qimg --trust COMMAND …' if you trust that image");
 }
@@ -31,8 +31,8 @@ class CommandOpener final : public Opener {
     }
     Result<ImageLocation> locate(const std::string& named_by, const std::string& name) override {
         const auto decided =
-            decide(fmt::format("'{}' is named in the header of '{}', but is not a file's name",
-                               printable(name), printable(named_by)));
+            decide(named_by, fmt::format("'{}' is named in the header of '{}', but is not a file's name",
+                                         printable(name), printable(named_by)));
         if (!decided) return std::unexpected<Error>(decided.error());
         return parse_source(name, {});
     }

@@ -33,7 +33,8 @@ void make_image(const std::string& path) {
 
 // Opens the chain; every risk is refused with this.
 Result<std::unique_ptr<Image>> open_cautiously(const std::string& path) {
-    CautiousOpener opener([](const std::string& risk) { return fail(ErrorKind::unsafe, risk); });
+    CautiousOpener opener(
+        [](const std::string&, const std::string& risk) { return fail(ErrorKind::unsafe, risk); });
     return Image::open(path, {}, opener);
 }
 
