@@ -72,6 +72,7 @@ inline Folder starting_chain(const Qcow2Layout& layout) {
     for (const ChainPart& part : {ChainPart{"base", 14 * unit, ""}, ChainPart{"mid", 11 * unit, "base"},
                                   ChainPart{"top", 16 * unit, "mid"}, ChainPart{"other", 13 * unit, ""}}) {
         Qcow2Layout made = layout;
+        made.backing_file = made.backing_format = std::nullopt;
         if (!part.backing.empty()) {
             made.backing_file = part.backing;
             made.backing_format = "qcow2";
@@ -115,7 +116,7 @@ inline ChainContent read_chain(const Folder& folder) {
     ChainContent content;
     content.disk = read_disk(*open_top(files, Access::read_only));
     RecordingStorage top(folder.at("top"));
-    content.snapshots = read_content(top).snapshots;
+    content.snapshots = read_snapshot_disks(top, Below::nothing);
     return content;
 }
 

@@ -40,13 +40,16 @@ inline std::unique_ptr<Image> backing_image() {
     return std::make_unique<Image>("base", std::move(*format), nullptr);
 }
 
-inline std::unique_ptr<Image> open_image(Storage& file, bool writable) {
+// What stands below an image that names a backing file.
+enum class Below { something, nothing };
+
+inline std::unique_ptr<Image> open_image(Storage& file, bool writable, Below below = Below::something) {
     qcow2::Qcow2Options options;
     options.writable = writable;
     auto format = qcow2::Qcow2::open(borrow_storage(file), options);
     REQUIRE_MESSAGE(format, (format ? "" : format.error().message));
     std::unique_ptr<Image> backing;
-    if ((*format)->backing_file()) backing = backing_image();
+    if ((*format)->backing_file() && below == Below::something) backing = backing_image();
     return std::make_unique<Image>("image", std::move(*format), std::move(backing));
 }
 
@@ -99,22 +102,30 @@ inline std::map<std::string, BitmapView> read_bitmap_views(Storage& file, const 
     return views;
 }
 
+// What guests would see after going back to each snapshot.
+inline std::vector<Bytes> read_snapshot_disks(Storage& file, Below below) {
+    std::vector<Bytes> disks;
+    const auto image = open_image(file, false, below);
+    const auto snapshots = qcow2::read_snapshots(file, as_qcow2(*image).header());
+    REQUIRE(snapshots);
+    for (const qcow2::Snapshot& snapshot : *snapshots) {
+        const auto view = open_image(file, false, below);
+        const auto l1 =
+            qcow2::read_l1_table(file, as_qcow2(*view).geometry(), snapshot.l1_table, snapshot.l1_entries);
+        as_qcow2(*view).replace_l1(snapshot.l1_table, l1.value());
+        as_qcow2(*view).header().size = snapshot.info.disk_bytes;
+        disks.push_back(read_disk(*view));
+    }
+    return disks;
+}
+
 inline Content read_content(Storage& file) {
     Content content;
     const auto image = open_image(file, false);
     content.disk = read_disk(*image);
     content.version = as_qcow2(*image).header().version;
     content.refcount_bits = as_qcow2(*image).geometry().refcount_bits();
-    const auto snapshots = qcow2::read_snapshots(file, as_qcow2(*image).header());
-    REQUIRE(snapshots);
-    for (const qcow2::Snapshot& snapshot : *snapshots) {
-        const auto view = open_image(file, false);
-        const auto l1 =
-            qcow2::read_l1_table(file, as_qcow2(*view).geometry(), snapshot.l1_table, snapshot.l1_entries);
-        as_qcow2(*view).replace_l1(snapshot.l1_table, l1.value());
-        as_qcow2(*view).header().size = snapshot.info.disk_bytes;
-        content.snapshots.push_back(read_disk(*view));
-    }
+    content.snapshots = read_snapshot_disks(file, Below::something);
     content.bitmaps = read_bitmap_views(file, as_qcow2(*image).header());
     return content;
 }

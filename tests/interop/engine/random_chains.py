@@ -10,7 +10,7 @@ import subprocess
 import sys
 import tempfile
 
-QIMG = sys.argv[1]
+QIMG = os.path.abspath(sys.argv[1])
 ROUNDS = int(os.environ.get('QIMG_ROUNDS', '2'))
 SEED = int(os.environ.get('QIMG_SEED', '1'))
 KiB = 1 << 10
