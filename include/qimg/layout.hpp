@@ -33,7 +33,7 @@ struct Qcow2Amendment {
     std::optional<bool> lazy_refcounts;
     std::optional<std::string> data_file;  // the name alone; empty: none is recorded
     std::optional<bool> data_file_raw;     // can only be given up
-    // Only what the header says already: rebase is what changes these.
+    // Only both as the header says them already: rebase is what changes these.
     std::optional<std::string> backing_file;
     std::optional<std::string> backing_format;
 };

@@ -40,8 +40,9 @@ class PartOfProgress final : public Progress {
 };
 
 Result<void> check_backing_file(const Header& header, const Qcow2Amendment& wanted) {
-    const bool same = (!wanted.backing_file || wanted.backing_file == header.backing_file) &&
-                      (!wanted.backing_format || wanted.backing_format == header.backing_format());
+    if (!wanted.backing_file && !wanted.backing_format) return {};
+    const bool same =
+        wanted.backing_file == header.backing_file && wanted.backing_format == header.backing_format();
     return same ? Result<void>() : refuse("Cannot amend the backing file");
 }
 

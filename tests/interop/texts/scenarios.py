@@ -698,7 +698,7 @@ def commits():
         check base.q
         info base.q
         check top.q
-    """), "data that is one run in the overlay becomes one in the base")
+    """))
 
 
 def rebases():
