@@ -695,8 +695,7 @@ def commits():
     yield Scenario("commit through the chain", CHAIN, lines("""
         commit -b base.q top.q
         map top.q
-        check base.q
-        info base.q
+        check -q base.q
         check top.q
     """))
 
