@@ -25,9 +25,10 @@ enum class ErrorKind {
 
 struct Error {
     ErrorKind kind;
-    std::string message;   // one line, no newline, names the file and the rule broken
-    int system_errno = 0;  // the errno behind it, 0 when there is none
-    std::string detail;    // where and why, when `message` is fixed by what other programs expect
+    std::string message;    // one line, no newline, names the file and the rule broken
+    int system_errno = 0;   // the errno behind it, 0 when there is none
+    std::string detail;     // where and why, when `message` is fixed by what other programs expect
+    std::string hint = {};  // what to do, when it takes a line of its own; calls the program qimg
 };
 
 // A value or an Error. A class of its own, not an alias, so that ignoring one is a compiler warning.

@@ -31,6 +31,7 @@ struct OpenOptions {
     bool with_backing = true;    // false: unallocated clusters of an overlay read as zeroes
     bool with_data_file = true;  // false: only what tables and header tell; guest data cannot be read
     bool for_repair = false;     // an image that is marked corrupt may be opened for writing, too
+    bool for_check = false;      // a snapshot table that breaks its rules is left to the check
     // Told line by line what was found, and mended before the first change, in an image that was not closed
     // cleanly.
     std::function<void(const std::string&)> on_finding = {};

@@ -127,6 +127,7 @@ Result<std::unique_ptr<Format>> open_format(std::unique_ptr<Storage> storage, co
     qcow2::Qcow2Options details;
     details.with_data_file = options.with_data_file;
     details.on_finding = options.on_finding;
+    details.for_check = options.for_check;
     details.writable = options.access == Access::read_write && !options.for_repair;
     details.open_data_file = [&](const std::optional<std::string>& name) -> Result<std::unique_ptr<Storage>> {
         const FileOptions file{options.access, options.locking};

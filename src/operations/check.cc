@@ -10,6 +10,7 @@ namespace qimg {
 Result<CheckReport> check(const CheckOptions& options, Opener& opener, Progress& progress) {
     OpenOptions open = options.open;
     open.access = options.repair == Repair::none ? Access::read_only : Access::read_write;
+    open.for_check = true;
     open.for_repair = options.repair != Repair::none;
     const auto image = TRY(Image::open(options.path, open, opener));
     auto* format = dynamic_cast<qcow2::Qcow2*>(&image->format());

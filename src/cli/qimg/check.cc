@@ -5,6 +5,7 @@
 #include <fmt/core.h>
 
 #include <algorithm>
+#include <cstring>
 #include <nlohmann/json.hpp>
 
 #include "cli/qimg/arguments.hpp"
@@ -152,6 +153,11 @@ int failed(const std::string& name, const ImageLocation& image, const Error& err
     if (error.kind == ErrorKind::unsupported && without_open_prefix(image, error).message == error.message) {
         print_error(error);
         return no_checks;
+    }
+    if (!error.hint.empty()) {
+        print_error(error);
+        print_errorf("Check failed: {}", std::strerror(error.system_errno));
+        return not_completed;
     }
     return open_error(name, image, error);
 }

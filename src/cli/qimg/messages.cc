@@ -14,6 +14,17 @@ std::string& name_storage() {
     return name;
 }
 
+// The library calls the program qimg.
+std::string with_our_name(std::string text) {
+    constexpr std::string_view own_name = "qimg ";
+    if (!is_drop_in()) return text;
+    for (std::size_t at = 0; (at = text.find(own_name, at)) != text.npos;) {
+        text.replace(at, own_name.size() - 1, program_name());
+        at += program_name().size();
+    }
+    return text;
+}
+
 }  // namespace
 
 void set_program_name(const char* argv0) {
@@ -44,17 +55,12 @@ void print_error(const Error& error, std::string_view context) {
     text += error.message;
     if (!error.detail.empty() && !is_drop_in()) text += " (" + error.detail + ")";
     print_error(text);
+    if (!error.hint.empty()) fmt::print(stderr, "{}\n", with_our_name(error.hint));
 }
 
 void print_finding(const std::string& finding) {
-    constexpr std::string_view own_name = "qimg ";
-    const bool names_us = is_drop_in() && finding.find("Use qimg ") != finding.npos;
-    std::string text = finding;
-    for (std::size_t at = 0; names_us && (at = text.find(own_name, at)) != text.npos;) {
-        text.replace(at, own_name.size() - 1, program_name());
-        at += program_name().size();
-    }
-    fmt::print(stderr, "{}\n", text);
+    const bool names_us = finding.find("Use qimg ") != finding.npos;
+    fmt::print(stderr, "{}\n", names_us ? with_our_name(finding) : finding);
 }
 
 int usage_error(std::string_view text) {

@@ -13,6 +13,7 @@
 #include "format/qcow2/check/findings.hpp"
 #include "format/qcow2/check/refcount_comparison.hpp"
 #include "format/qcow2/check/references.hpp"
+#include "format/qcow2/check/snapshot_table_check.hpp"
 #include "format/qcow2/refcount_structures.hpp"
 
 namespace qimg::qcow2 {
@@ -25,7 +26,7 @@ constexpr std::uint64_t clusters_max = std::numeric_limits<std::int32_t>::max();
 class Check {
   public:
     Check(Qcow2& image, Repair repair, const OnFinding& on_finding, Progress& progress)
-        : image_(image), repair_(repair), progress_(progress), findings_(on_finding) {}
+        : image_(image), repair_(repair), progress_(progress), findings_(on_finding), snapshots_(image) {}
 
     Result<CheckReport> run();
 
@@ -34,17 +35,20 @@ class Check {
     Result<void> compare();
     Result<void> rebuild();
     Result<void> check_copied_flags();
+    Result<void> mend_snapshot_table();
     Result<void> clear_header_bits();
 
     Qcow2& image_;
     Repair repair_;
     Progress& progress_;
     Findings findings_;
+    SnapshotTableCheck snapshots_;
     std::unique_ptr<References> references_;
     std::unique_ptr<RefcountComparison> comparison_;
 };
 
 Result<CheckReport> Check::run() {
+    TRY(snapshots_.read(repair_, findings_));
     TRY(count(repair_));
     CheckReport& report = findings_.report;
     report.total_clusters = image_.geometry().clusters_for(image_.size());
@@ -55,6 +59,7 @@ Result<CheckReport> Check::run() {
     TRY(check_copied_flags());
     report.image_end_offset = image_.geometry().offset_of(comparison_->highest_cluster() + 1).bytes;
     TRY(clear_header_bits());
+    TRY(mend_snapshot_table());
     if (repair_ != Repair::none) TRY(image_.reload());
     progress_.update(1, 1);
     return report;
@@ -67,7 +72,8 @@ Result<void> Check::count(Repair repair) {
                              fmt::format("more than {} clusters", clusters_max));
     }
     comparison_.reset();
-    references_ = std::make_unique<References>(image_, repair, file_bytes, findings_, progress_);
+    references_ = std::make_unique<References>(image_, snapshots_.table().snapshots, repair, file_bytes,
+                                               findings_, progress_);
     TRY(references_->count());
     comparison_ =
         std::make_unique<RefcountComparison>(image_, references_->refcount_table(), references_->counts());
@@ -122,6 +128,18 @@ Result<void> Check::check_copied_flags() {
     CopiedFlags flags(image_, *comparison_, references_->tables(), references_->is_l1_alone(), all_ones);
     TRY(flags.check(repairs, findings_));
     return repairs ? image_.barrier() : Result<void>();
+}
+
+// The new table needs clusters: only with refcounts that are right is it known which are free.
+Result<void> Check::mend_snapshot_table() {
+    CheckReport& report = findings_.report;
+    const bool is_rest_whole = report.check_errors == 0 && report.corruptions == 0;
+    report.corruptions += snapshots_.corruptions();
+    if (snapshots_.corruptions() == 0 || repair_ != Repair::all || !is_rest_whole) return {};
+    TRY(snapshots_.rewrite());
+    report.corruptions -= snapshots_.corruptions();
+    report.corruptions_fixed += snapshots_.corruptions();
+    return {};
 }
 
 Result<void> Check::clear_header_bits() {

@@ -18,6 +18,7 @@ inline constexpr std::uint64_t refcount_table_bytes_max = 8 * MiB;
 inline constexpr std::uint64_t snapshots_max = 65536;
 inline constexpr std::uint64_t snapshot_table_bytes_max = 64 * MiB;
 inline constexpr std::uint64_t snapshot_extra_bytes_max = 1024;
+inline constexpr std::uint64_t snapshot_extra_bytes_min = 16;  // of version 3
 inline constexpr std::uint64_t bitmaps_max = 65535;
 inline constexpr std::uint64_t bitmap_directory_bytes_max = 1024 * bitmaps_max;
 inline constexpr std::uint64_t bitmap_bytes_max = 512 * MiB;

@@ -155,9 +155,6 @@ Result<void> parse_tables(const disk::Header& raw, Header& header) {
     }
     header.snapshot_count = raw.nb_snapshots;
     header.snapshot_table = HostOffset(raw.snapshots_offset);
-    if (header.snapshot_count > snapshots_max) {
-        return corrupt("Snapshot table too large", fmt::format("nb_snapshots {}", header.snapshot_count));
-    }
     if (header.snapshot_count != 0 && (!aligned(raw.snapshots_offset) || raw.snapshots_offset == 0)) {
         return corrupt("Snapshot table offset invalid",
                        fmt::format("snapshots_offset {:#x}", +raw.snapshots_offset));

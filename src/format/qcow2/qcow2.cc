@@ -94,6 +94,7 @@ Result<std::unique_ptr<Qcow2>> Qcow2::open(std::unique_ptr<Storage> storage, con
     if (options.writable && header.is(disk::incompatible_corrupt)) {
         return fail(ErrorKind::read_only, "qcow2: Image is corrupt; cannot be opened read/write");
     }
+    if (!options.for_check) TRY(read_snapshots(*storage, header));
     const std::optional<std::string> data_file_name = header.text_extension(disk::extension_data_file);
     auto image = std::make_unique<Qcow2>(std::move(storage), std::move(header), options);
     if (image->header_.has_data_file() && options.with_data_file) {

@@ -20,21 +20,18 @@ std::uint64_t extra_bytes(const Snapshot& snapshot) {
     return sizeof(disk::SnapshotExtra) + snapshot.unknown_extra.size();
 }
 
-// Reads `bytes` at `at` and moves on. The whole table is bounded, so that a hostile one ends early.
+// Reads `bytes` at `at` and moves on.
 class TableReader {
   public:
     TableReader(const Storage& storage, HostOffset start) : storage_(storage), start_(start), at_(start) {}
 
     Result<Bytes> take(std::uint64_t bytes) {
-        if (at_ + bytes - start_ > snapshot_table_bytes_max) {
-            return fail_detailed(ErrorKind::corrupt, "Snapshot table is too large",
-                                 fmt::format("at {:#x}", start_.bytes));
-        }
         Bytes out(bytes);
         TRY(storage_.read(at_, out));
         at_ += bytes;
         return out;
     }
+    void skip(std::uint64_t bytes) { at_ += bytes; }
     void align() { at_ = start_ + round_up(at_ - start_, 8); }
     HostOffset position() const { return at_; }
 
@@ -64,11 +61,9 @@ Result<Snapshot> read_snapshot(TableReader& reader, const Header& header) {
     const HostOffset start = reader.position();
     const Bytes head = TRY(reader.take(sizeof(disk::SnapshotEntry)));
     const auto raw = load<disk::SnapshotEntry>(head);
-    if (raw.extra_data_size > snapshot_extra_bytes_max) {
-        return fail_detailed(ErrorKind::corrupt, "Too much extra metadata in snapshot table entry",
-                             fmt::format("{} bytes", +raw.extra_data_size));
-    }
-    const Bytes extra = TRY(reader.take(raw.extra_data_size));
+    const std::uint32_t kept = std::min<std::uint32_t>(raw.extra_data_size, snapshot_extra_bytes_max);
+    const Bytes extra = TRY(reader.take(kept));
+    reader.skip(raw.extra_data_size - kept);
     const Bytes id = TRY(reader.take(raw.id_size));
     const Bytes name = TRY(reader.take(raw.name_size));
     reader.align();
@@ -87,26 +82,72 @@ Result<Snapshot> read_snapshot(TableReader& reader, const Header& header) {
     return snapshot;
 }
 
+std::uint64_t rewritten_bytes(const Snapshot& snapshot) {
+    return round_up(sizeof(disk::SnapshotEntry) +
+                        std::min<std::uint64_t>(snapshot.extra_bytes, snapshot_extra_bytes_max) +
+                        snapshot.info.id.size() + snapshot.info.name.size(),
+                    8);
+}
+
 }  // namespace
 
-Result<std::vector<Snapshot>> read_snapshots(const Storage& storage, const Header& header) {
-    std::vector<Snapshot> snapshots;
-    if (header.snapshot_count == 0) return snapshots;
+std::string force_remove(std::uint32_t overhanging) {
+    return fmt::format("You can force-remove all {} overhanging snapshots with qimg check -r all",
+                       overhanging);
+}
+
+Result<SnapshotTable> survey_snapshots(const Storage& storage, const Header& header) {
+    SnapshotTable table;
+    const auto entries =
+        static_cast<std::uint32_t>(std::min<std::uint64_t>(header.snapshot_count, snapshots_max));
+    if (entries == 0) return table;
     const std::uint64_t file_bytes = TRY(storage.size());
-    TableReader reader(storage, header.snapshot_table);
     // an entry has at least its fixed part: more of them than the file can hold need no reading
     if (header.snapshot_table.bytes > file_bytes ||
-        header.snapshot_count >
-            (file_bytes - header.snapshot_table.bytes) / sizeof(disk::SnapshotEntry) + 1) {
+        entries > (file_bytes - header.snapshot_table.bytes) / sizeof(disk::SnapshotEntry) + 1) {
         return fail_detailed(ErrorKind::corrupt, "Snapshot table offset invalid",
                              fmt::format("{} snapshots at {:#x}, past the end of the file",
                                          header.snapshot_count, header.snapshot_table.bytes));
     }
-    for (std::uint32_t i = 0; i < header.snapshot_count; ++i) {
+    table.overhanging = header.snapshot_count - entries;
+    TableReader reader(storage, header.snapshot_table);
+    std::uint64_t bytes = 0;
+    for (std::uint32_t i = 0; i < entries; ++i) {
         Snapshot snapshot = TRY(read_snapshot(reader, header));
-        snapshots.push_back(std::move(snapshot));
+        bytes += rewritten_bytes(snapshot);
+        if (bytes > snapshot_table_bytes_max) {
+            table.overhanging = header.snapshot_count - i;
+            table.is_overhang_of_bytes = true;
+            break;
+        }
+        const SnapshotTable::Entry entry{i, snapshot.extra_bytes};
+        if (entry.extra_bytes > snapshot_extra_bytes_max) table.with_much_extra.push_back(entry);
+        if (header.version >= 3 && entry.extra_bytes < snapshot_extra_bytes_min)
+            table.incomplete.push_back(entry);
+        table.snapshots.push_back(std::move(snapshot));
     }
-    return snapshots;
+    return table;
+}
+
+Result<void> require_readable(const SnapshotTable& table) {
+    const auto refuse = [](std::string message, std::string hint) {
+        return std::unexpected<Error>(
+            Error{ErrorKind::corrupt, std::move(message), EFBIG, {}, std::move(hint)});
+    };
+    if (!table.with_much_extra.empty()) {
+        return refuse(fmt::format("Too much extra metadata in snapshot table entry {}",
+                                  table.with_much_extra.front().index),
+                      "You can force-remove this extra metadata with qimg check -r all");
+    }
+    if (table.overhanging == 0) return {};
+    if (!table.is_overhang_of_bytes) return refuse("Snapshot table too large", {});
+    return refuse("Snapshot table is too big", force_remove(table.overhanging));
+}
+
+Result<std::vector<Snapshot>> read_snapshots(const Storage& storage, const Header& header) {
+    SnapshotTable table = TRY(survey_snapshots(storage, header));
+    TRY(require_readable(table));
+    return std::move(table.snapshots);
 }
 
 std::uint64_t snapshot_table_bytes(std::span<const Snapshot> snapshots) {

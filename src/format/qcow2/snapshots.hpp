@@ -24,8 +24,30 @@ struct Snapshot {
     Bytes unknown_extra;            // extra data behind the fields known here, kept on rewrite
 };
 
-// Reads and checks all entries; where their L1 tables are is checked when one is read. Errors: corrupt in
-// QEMU's words. Bounded by snapshot_table_bytes_max.
+// A snapshot table as it stands, and what of it breaks a rule that a rewritten table keeps.
+struct SnapshotTable {
+    struct Entry {
+        std::uint32_t index;
+        std::uint32_t extra_bytes;
+    };
+    std::vector<Snapshot> snapshots;     // what fits the limits, extra data cut to snapshot_extra_bytes_max
+    std::vector<Entry> with_much_extra;  // more extra data than that
+    std::vector<Entry> incomplete;       // less than version 3 prescribes
+    std::uint32_t overhanging = 0;       // entries behind the limits, not read
+    bool is_overhang_of_bytes = false;   // behind the limit of bytes, not of entries
+};
+
+// Reads what can be read; where L1 tables are is checked when one is read. Errors: corrupt when the table cannot
+// be in this file. Bounded by snapshots_max and snapshot_table_bytes_max.
+Result<SnapshotTable> survey_snapshots(const Storage& storage, const Header& header);
+
+// The first fault of a table that keeps the image from being opened, in QEMU's words; incomplete entries do not.
+Result<void> require_readable(const SnapshotTable& table);
+
+// What to do about overhanging entries, for Error::hint.
+std::string force_remove(std::uint32_t overhanging);
+
+// The snapshots of a table without such a fault. Errors: as the two above.
 Result<std::vector<Snapshot>> read_snapshots(const Storage& storage, const Header& header);
 
 // The bytes of a table with these entries.

@@ -181,6 +181,68 @@ def snapshot_shares_broken_l2():
     snapshot_by_hand(image)
 
 
+def set_extra_data(image, extra):
+    """The extra data of the first snapshot; it must be the only one."""
+    old = image.read(image.snapshots, 256)
+    names = int.from_bytes(old[12:14], "big") + int.from_bytes(old[14:16], "big")
+    names = old[40 + int.from_bytes(old[36:40], "big") :][:names]
+    image.write(image.snapshots, old[:36] + len(extra).to_bytes(4, "big") + extra + names)
+
+
+def snapshot_entry_incomplete(extra_bytes):
+    def make():
+        image = create()
+        snapshot()
+        set_extra_data(image, bytes(extra_bytes))
+    return make
+
+
+for size in (0, 8):
+    SCENARIOS[f"snapshot_entry_incomplete_{size}"] = snapshot_entry_incomplete(size)
+
+
+@scenario
+def snapshot_entry_incomplete_and_leak():
+    image = create()
+    snapshot()
+    set_extra_data(image, b"")
+    image.refcount(grow(image), 1)
+
+
+@scenario
+def snapshot_entry_unknown_extra():
+    image = create()
+    snapshot()
+    set_extra_data(image, bytes(24) + b"very important data" + bytes(981))
+
+
+@scenario
+def snapshot_entry_much_extra():
+    image = create()
+    snapshot()
+    set_extra_data(image, bytes(24) + b"x" * 1001)
+
+
+@scenario
+def snapshot_entry_much_extra_uncounted():
+    """The entry reaches into a cluster that nothing counts."""
+    image = create()
+    snapshot()
+    set_extra_data(image, bytes(image.cluster))
+
+
+@scenario
+def snapshot_table_too_long():
+    """Entries of version 2 that are all zero, more than there may be."""
+    image = create(compat="0.10")
+    clusters = 42
+    first = grow(image, clusters)
+    for cluster in range(first, first + clusters):
+        image.refcount(cluster, 1)
+    image.u64(64, first * image.cluster)
+    image.u32(60, 65540)
+
+
 def snapshot_by_hand(image):
     """A snapshot that shares the active L1 table's contents, refcounts as they were."""
     table = grow(image, 2)

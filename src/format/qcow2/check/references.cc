@@ -11,13 +11,13 @@
 #include "base/try.hpp"
 #include "format/qcow2/bitmaps.hpp"
 #include "format/qcow2/check/read_ahead.hpp"
-#include "format/qcow2/snapshots.hpp"
 
 namespace qimg::qcow2 {
 
-References::References(Qcow2& image, Repair repair, std::uint64_t file_bytes, Findings& findings,
-                       Progress& progress)
+References::References(Qcow2& image, std::span<const Snapshot> snapshots, Repair repair,
+                       std::uint64_t file_bytes, Findings& findings, Progress& progress)
     : image_(image),
+      snapshots_(snapshots),
       header_(image.header()),
       geometry_(image.geometry()),
       repair_(repair),
@@ -31,12 +31,12 @@ References::References(Qcow2& image, Repair repair, std::uint64_t file_bytes, Fi
 
 Result<void> References::count() {
     count_region(HostOffset(0), geometry_.cluster_bytes());
-    TRY(list_l1_tables());
+    list_l1_tables();
     TRY(collect_l2_tables());
     TRY(scan_l2_tables());
     TRY(mend_entries());
     TRY(report_tables());
-    TRY(count_snapshot_table());
+    count_region(header_.snapshot_table, snapshot_table_bytes(snapshots_));
     TRY(load_refcount_table());
     TRY(count_bitmaps());
     count_refcount_blocks();
@@ -66,11 +66,9 @@ void References::count_region(HostOffset at, std::uint64_t bytes) {
     regions_.count(at, bytes, 1, [&](const std::string& line, std::uint64_t) { findings_.corruption(line); });
 }
 
-Result<void> References::list_l1_tables() {
+void References::list_l1_tables() {
     l1_tables_.push_back({header_.l1_table, header_.l1_entries, true, {}, false});
-    const auto snapshots = TRY(read_snapshots(image_.storage(), header_));
-    snapshot_table_bytes_ = snapshot_table_bytes(snapshots);
-    for (const Snapshot& snapshot : snapshots) {
+    for (const Snapshot& snapshot : snapshots_) {
         L1Table table{snapshot.l1_table, snapshot.l1_entries, false, {}, false};
         const std::string who = printable(snapshot.info.id) + " (" + printable(snapshot.info.name) + ")";
         if (!geometry_.is_cluster_aligned(table.at.bytes)) {
@@ -87,7 +85,6 @@ Result<void> References::list_l1_tables() {
         }
         l1_tables_.push_back(std::move(table));
     }
-    return {};
 }
 
 // Calls visit(entry) for each entry that is not zero. What lies behind the end of the file is zero.
@@ -230,11 +227,6 @@ void References::report_l2_table(HostOffset at) {
     }
     for (const std::string& line : table.lines)
         say(line);
-}
-
-Result<void> References::count_snapshot_table() {
-    count_region(header_.snapshot_table, snapshot_table_bytes_);
-    return {};
 }
 
 Result<void> References::count_bitmaps() {

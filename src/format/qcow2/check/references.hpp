@@ -7,6 +7,7 @@
 
 #include <cstdint>
 #include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -16,12 +17,14 @@
 #include "format/qcow2/check/region_counter.hpp"
 #include "format/qcow2/check/table_uses.hpp"
 #include "format/qcow2/qcow2.hpp"
+#include "format/qcow2/snapshots.hpp"
 
 namespace qimg::qcow2 {
 
 class References {
   public:
-    References(Qcow2& image, Repair repair, std::uint64_t file_bytes, Findings& findings, Progress& progress);
+    References(Qcow2& image, std::span<const Snapshot> snapshots, Repair repair, std::uint64_t file_bytes,
+               Findings& findings, Progress& progress);
 
     // Counts everything; may be called once. With Repair::all, L2 entries are mended on the way.
     Result<void> count();
@@ -45,13 +48,12 @@ class References {
         bool is_remarkable = false;            // an entry breaks a rule
     };
 
-    Result<void> list_l1_tables();
+    void list_l1_tables();
     Result<void> collect_l2_tables();
     Result<void> scan_l2_tables();
     Result<void> mend_entries();
     Result<void> report_tables();
     void report_l2_table(HostOffset at);
-    Result<void> count_snapshot_table();
     Result<void> count_bitmaps();
     Result<void> load_refcount_table();
     void count_refcount_blocks();
@@ -62,6 +64,7 @@ class References {
     Result<void> visit_l1(const L1Table& table, Visit visit);
 
     Qcow2& image_;
+    std::span<const Snapshot> snapshots_;
     const Header& header_;
     Geometry geometry_;
     Repair repair_;
@@ -72,7 +75,6 @@ class References {
     L2Scan scan_;
     TableUses tables_;
     std::vector<L1Table> l1_tables_;
-    std::uint64_t snapshot_table_bytes_ = 0;
     std::vector<std::uint64_t> refcount_table_;
     bool is_l1_alone_ = true;
     bool needs_rebuild_ = false;
