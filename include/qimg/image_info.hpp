@@ -7,6 +7,8 @@
 #include <string>
 #include <vector>
 
+#include "qimg/file_users.hpp"
+
 namespace qimg {
 
 // qcow2 "Snapshots"
@@ -65,6 +67,7 @@ struct ImageInfo {
     std::vector<SnapshotInfo> snapshots;
     std::optional<Qcow2Info> qcow2;
     std::optional<RequestLimits> limits;  // when they were asked for
+    std::vector<FileUser> users;          // when they were asked for; without this process
 };
 
 }  // namespace qimg

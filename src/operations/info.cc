@@ -91,6 +91,7 @@ Result<std::vector<ImageInfo>> info(const InfoOptions& options, Opener& opener) 
         const auto image = TRY(Image::open(location.path, location.open, from));
         ImageInfo one = TRY(describe(*image));
         if (options.limits) one.limits = limits_of(image->format());
+        if (options.users) one.users = file_users(image->path());
         chain.push_back(std::move(one));
         if (!options.backing_chain) return chain;
         location.open.with_backing = true;

@@ -9,6 +9,7 @@
 #include <span>
 
 #include "base/text.hpp"
+#include "qimg/file_users.hpp"
 
 namespace qimg {
 
@@ -22,7 +23,8 @@ constexpr Permission consistent_read{0, "consistent read"};
 constexpr Permission write_image{1, "write"};
 constexpr Permission resize_image{3, "resize"};
 
-constexpr int held_base = 100;    // byte 100 + bit: somebody uses this permission
+constexpr int held_base = 100;  // byte 100 + bit: somebody uses this permission
+static_assert(held_base + write_image.bit == write_lock_byte);
 constexpr int denied_base = 200;  // byte 200 + bit: somebody forbids it to others
 
 struct flock lock_byte(short type, int at) {
@@ -51,6 +53,13 @@ void release_all(int descriptor) {
     ::fcntl(descriptor, F_OFD_SETLK, &lock);
 }
 
+std::string users_text(const std::string& path) {
+    std::string text;
+    for (const FileUser& user : file_users(path))
+        text += (text.empty() ? "" : "; ") + user_text(user);
+    return text.empty() ? "this process, or one of another user, whom root can see" : text;
+}
+
 }  // namespace
 
 Result<void> lock_as_qemu(int descriptor, Access access, const std::string& name) {
@@ -69,9 +78,11 @@ Result<void> lock_as_qemu(int descriptor, Access access, const std::string& name
     }
     const auto refuse = [&](const char* shared, const Permission& permission) {
         release_all(descriptor);
-        return failf(ErrorKind::in_use,
-                     "Failed to get {}\"{}\" lock\nIs another process using the image [{}]?", shared,
-                     permission.name, printable(name));
+        return fail_detailed(
+            ErrorKind::in_use,
+            fmt::format("Failed to get {}\"{}\" lock\nIs another process using the image [{}]?", shared,
+                        permission.name, printable(name)),
+            users_text(name));
     };
     for (const Permission& permission : held) {
         if (is_taken_by_other(descriptor, denied_base + permission.bit)) return refuse("", permission);

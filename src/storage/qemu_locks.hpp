@@ -10,9 +10,12 @@
 
 namespace qimg {
 
+// The byte that whoever may change the image holds a lock on.
+inline constexpr long write_lock_byte = 101;
+
 // Takes the locks that QEMU takes for the same kind of access and tests for conflicting users. The locks
 // live as long as the open file description. File systems without such locks are used without.
-// Errors: in_use, with QEMU's words; all locks are released again.
+// Errors: in_use, with QEMU's words, the users in its detail; all locks are released again.
 Result<void> lock_as_qemu(int descriptor, Access access, const std::string& name);
 
 }  // namespace qimg

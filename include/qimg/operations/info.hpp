@@ -15,6 +15,7 @@ struct InfoOptions {
     OpenOptions open;
     bool backing_chain = false;  // also every image below; only then is another file opened
     bool limits = false;         // also ImageInfo::limits
+    bool users = false;          // also ImageInfo::users
 };
 
 // One entry, or with backing_chain one for each image, top first. Errors: of Image::open.

@@ -78,6 +78,7 @@ int info_command(int argc, char** argv) {
     if (!image) return 1;
     options.path = image->path;
     options.open = image->open;
+    options.users = image->open.locking == Locking::share && !is_drop_in();
     const auto images = info(options, command_opener());
     if (!images) return open_error(operands[0], *image, images.error());
     if (*format == OutputFormat::human) {

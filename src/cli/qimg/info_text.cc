@@ -118,6 +118,20 @@ Json limits_json(const RequestLimits& limits) {
     return json;
 }
 
+void print_users(const std::vector<FileUser>& users) {
+    for (const FileUser& user : users)
+        fmt::print("in use: {} by {}\n", user.writes ? "read and written" : "read", user_text(user));
+}
+
+Json users_json(const std::vector<FileUser>& users) {
+    Json list = Json::array();
+    for (const FileUser& user : users) {
+        list.push_back({{"pid", user.process}, {"command", user.command}, {"writes", user.writes}});
+        if (user.domain) list.back()["domain"] = *user.domain;
+    }
+    return list;
+}
+
 }  // namespace
 
 Json snapshots_json(const std::vector<SnapshotInfo>& snapshots) {
@@ -158,6 +172,7 @@ void print_info(const ImageInfo& image) {
     if (!image.snapshots.empty()) print_snapshots(image.snapshots);
     if (image.qcow2) print_qcow2(*image.qcow2);
     if (image.limits) print_limits(*image.limits);
+    print_users(image.users);
 }
 
 Json info_json(const ImageInfo& image) {
@@ -174,6 +189,7 @@ Json info_json(const ImageInfo& image) {
     if (image.backing_file) json["backing-filename"] = *image.backing_file;
     json["dirty-flag"] = image.dirty;
     if (image.limits) json["limits"] = limits_json(*image.limits);
+    if (!image.users.empty()) json["users"] = users_json(image.users);
     return json;
 }
 
