@@ -57,6 +57,12 @@ void parse_extra(std::span<const std::byte> extra, const disk::SnapshotEntry& ra
     }
 }
 
+// What QEMU and its users take a name for.
+std::string text_to_nul(std::span<const std::byte> bytes) {
+    const std::string_view text = text_of(bytes);
+    return std::string(text.substr(0, text.find('\0')));
+}
+
 Result<Snapshot> read_snapshot(TableReader& reader, const Header& header) {
     const HostOffset start = reader.position();
     const Bytes head = TRY(reader.take(sizeof(disk::SnapshotEntry)));
@@ -72,21 +78,14 @@ Result<Snapshot> read_snapshot(TableReader& reader, const Header& header) {
     snapshot.entry_bytes = reader.position() - start;
     snapshot.l1_table = HostOffset(raw.l1_table_offset);
     snapshot.l1_entries = raw.l1_size;
-    snapshot.info.id = std::string(text_of(id));
-    snapshot.info.name = std::string(text_of(name));
+    snapshot.info.id = text_to_nul(id);
+    snapshot.info.name = text_to_nul(name);
     snapshot.info.date_seconds = raw.date_seconds;
     snapshot.info.date_nanoseconds = raw.date_nanoseconds;
     snapshot.info.vm_clock_nanoseconds = raw.vm_clock_nanoseconds;
     parse_extra(extra, raw, header, snapshot);
     snapshot.extra_bytes = raw.extra_data_size;
     return snapshot;
-}
-
-std::uint64_t rewritten_bytes(const Snapshot& snapshot) {
-    return round_up(sizeof(disk::SnapshotEntry) +
-                        std::min<std::uint64_t>(snapshot.extra_bytes, snapshot_extra_bytes_max) +
-                        snapshot.info.id.size() + snapshot.info.name.size(),
-                    8);
 }
 
 }  // namespace
@@ -114,7 +113,10 @@ Result<SnapshotTable> survey_snapshots(const Storage& storage, const Header& hea
     std::uint64_t bytes = 0;
     for (std::uint32_t i = 0; i < entries; ++i) {
         Snapshot snapshot = TRY(read_snapshot(reader, header));
-        bytes += rewritten_bytes(snapshot);
+        const std::uint64_t excess = snapshot.extra_bytes > snapshot_extra_bytes_max
+                                         ? snapshot.extra_bytes - snapshot_extra_bytes_max
+                                         : 0;
+        bytes = round_up(bytes + snapshot.entry_bytes - excess, 8);
         if (bytes > snapshot_table_bytes_max) {
             table.overhanging = header.snapshot_count - i;
             table.is_overhang_of_bytes = true;
