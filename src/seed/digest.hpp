@@ -2,20 +2,14 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include <array>
-#include <cstdint>
-#include <string>
 #include <string_view>
 #include <vector>
 
-namespace qimg::seed {
+#include "base/digest.hpp"
 
-using Digest = std::array<std::uint8_t, 32>;
+namespace qimg::seed {
 
 // Hashes a list of texts. Each goes in with its length, so that no two lists run into the same bytes.
 Digest digest_of(const std::vector<std::string_view>& texts);
-
-// The first `digits` hexadecimal digits, in lower case; an even number, at most 64.
-std::string hexadecimal(const Digest& digest, std::size_t digits);
 
 }  // namespace qimg::seed

@@ -18,7 +18,7 @@ std::uint32_t serial_of(const Seed& seed) {
     std::vector<std::string_view> texts;
     for (const VolumeFile& file : seed.files)
         texts.insert(texts.end(), {file.name, file.contents});
-    const seed::Digest digest = seed::digest_of(texts);
+    const Digest digest = seed::digest_of(texts);
     return load<be32>(std::as_bytes(std::span(digest)));
 }
 

@@ -1,0 +1,26 @@
+// Digests are the published ones.
+// SPDX-License-Identifier: Apache-2.0
+#include "base/digest.hpp"
+
+#include <doctest/doctest.h>
+
+#include "base/bytes.hpp"
+
+using namespace qimg;
+
+TEST_CASE("sha-256 is that of FIPS 180-4, in one piece or several") {
+    const std::string expected = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
+    Sha256 whole;
+    whole.update(bytes_of("abc"));
+    CHECK(hexadecimal(whole.finish(), 64) == expected);
+    Sha256 pieces;
+    pieces.update(bytes_of("a"));
+    pieces.update({});
+    pieces.update(bytes_of("bc"));
+    CHECK(hexadecimal(pieces.finish(), 64) == expected);
+}
+
+TEST_CASE("crc-64 is that of xz") {
+    CHECK(crc64(bytes_of("123456789")) == 0x995dc9bbdf1939fa);
+    CHECK(crc64({}) == 0);
+}
