@@ -12,6 +12,10 @@ namespace qimg {
 
 enum class Preallocation { off, metadata, falloc, full };
 
+// What an overlay records of its base, so that a change there can be noticed: nothing; its size and a digest of
+// its tables; or also a digest of all that guests see, for which all of it is read.
+enum class PinMode { none, tables, full };
+
 // What a new qcow2 file looks like; the defaults are qemu-img's.
 struct Qcow2Layout {
     unsigned version = 3;

@@ -31,6 +31,14 @@ struct FileIdentity {
     friend bool operator==(const FileIdentity&, const FileIdentity&) = default;
 };
 
+// A moment: since the Epoch.
+struct FileTime {
+    std::int64_t seconds = 0;
+    std::uint32_t nanoseconds = 0;
+
+    friend bool operator==(const FileTime&, const FileTime&) = default;
+};
+
 class Storage {
   public:
     virtual ~Storage() = default;
@@ -62,6 +70,8 @@ class Storage {
     virtual Result<std::uint64_t> allocated_bytes() const = 0;
     // Empty where that cannot be told, or where reading the same bytes again may give others.
     virtual std::optional<FileIdentity> identity() const { return std::nullopt; }
+    // When it was written to last; empty where that cannot be told.
+    virtual std::optional<FileTime> modified() const { return std::nullopt; }
 
   protected:
     Storage() = default;

@@ -25,6 +25,7 @@ class BorrowedStorage final : public Storage {
     Result<void> flush() override { return owner_.flush(); }
     Result<StorageExtent> extent(HostOffset at) const override { return owner_.extent(at); }
     Result<std::uint64_t> allocated_bytes() const override { return owner_.allocated_bytes(); }
+    std::optional<FileTime> modified() const override { return owner_.modified(); }
 
   private:
     Storage& owner_;

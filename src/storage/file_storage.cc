@@ -177,6 +177,13 @@ std::optional<FileIdentity> FileStorage<Base>::identity() const {
     return FileIdentity{status.st_dev, status.st_ino};
 }
 
+template <class Base>
+std::optional<FileTime> FileStorage<Base>::modified() const {
+    struct stat status;
+    if (::fstat(fd_.get(), &status) != 0) return std::nullopt;
+    return FileTime{status.st_mtim.tv_sec, static_cast<std::uint32_t>(status.st_mtim.tv_nsec)};
+}
+
 template class FileStorage<Storage>;
 template class FileStorage<NewFile>;
 

@@ -27,6 +27,7 @@ class FileStorage : public Base {
     Result<StorageExtent> extent(HostOffset at) const override;
     Result<std::uint64_t> allocated_bytes() const override;
     std::optional<FileIdentity> identity() const override;
+    std::optional<FileTime> modified() const override;
 
   protected:
     Fd fd_;

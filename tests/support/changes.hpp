@@ -15,6 +15,7 @@
 #include "format/qcow2/check.hpp"
 #include "format/qcow2/create.hpp"
 #include "format/qcow2/empty.hpp"
+#include "format/qcow2/pin.hpp"
 #include "format/qcow2/resize.hpp"
 #include "format/qcow2/snapshot_changes.hpp"
 #include "format/raw/raw.hpp"
@@ -71,6 +72,7 @@ struct Content {
     std::map<std::string, BitmapView> bitmaps;
     unsigned version = 0;
     unsigned refcount_bits = 0;
+    Bytes pin;
     friend bool operator==(const Content&, const Content&) = default;
 };
 
@@ -125,6 +127,7 @@ inline Content read_content(Storage& file) {
     content.disk = read_disk(*image);
     content.version = as_qcow2(*image).header().version;
     content.refcount_bits = as_qcow2(*image).geometry().refcount_bits();
+    if (const auto* pin = as_qcow2(*image).header().find(qcow2::disk::extension_pin)) content.pin = pin->data;
     content.snapshots = read_snapshot_disks(file, Below::something);
     content.bitmaps = read_bitmap_views(file, as_qcow2(*image).header());
     return content;
@@ -180,6 +183,13 @@ inline Result<void> run_grow(Image& image) {
 
 inline Result<void> run_shrink(Image& image) {
     return qcow2::shrink(as_qcow2(image), 50 * KiB, [] { return Result<void>(); });
+}
+
+// The longest pin.
+inline Result<void> run_pin(Image& image) {
+    qcow2::Pin pin{"qcow2", 1, 2, FileTime{3, 4}, {}, Digest{}};
+    as_qcow2(image).header().set_extension(qcow2::disk::extension_pin, qcow2::serialize_pin(pin));
+    return as_qcow2(image).rewrite_header();
 }
 
 // Calls steps until one fails, and stores what they did.
@@ -239,6 +249,7 @@ inline std::vector<Change> changes() {
         {"apply", false, [](Image& image) { return qcow2::apply_snapshot(as_qcow2(image), "first"); }},
         {"empty", true, [](Image& image) { return qcow2::empty(as_qcow2(image)); }},
         {"delete", false, [](Image& image) { return qcow2::delete_snapshot(as_qcow2(image), "first"); }},
+        {"pin", false, run_pin},
         {"version", false, change_version},
         {"refcount width", false, change_refcount_width},
     };
@@ -340,6 +351,7 @@ inline void check_state(const Bytes& file, const Content& before, const Content&
     const Content now = read_content(storage);
     CHECK((now.version == before.version || now.version == after.version));
     CHECK((now.refcount_bits == before.refcount_bits || now.refcount_bits == after.refcount_bits));
+    CHECK((now.pin == before.pin || now.pin == after.pin));
     check_bitmaps(now, before, after, bytewise);
     CHECK((now.snapshots == before.snapshots || now.snapshots == after.snapshots));
     if (!bytewise) CHECK((now.disk == before.disk || now.disk == after.disk));

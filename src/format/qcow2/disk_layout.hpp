@@ -69,6 +69,26 @@ inline constexpr std::uint32_t extension_feature_names = 0x6803f857;
 inline constexpr std::uint32_t extension_bitmaps = 0x23852875;
 inline constexpr std::uint32_t extension_luks = 0x0537be77;
 inline constexpr std::uint32_t extension_data_file = 0x44415441;
+inline constexpr std::uint32_t extension_pin = 0x7170696e;  // "qpin": ours, see qimg-pins(7)
+
+// What an overlay remembers of its base; the digest of its content follows when the flag says so.
+struct PinExtension {
+    std::uint8_t layout;  // 1
+    std::uint8_t format;
+    std::uint8_t flags;
+    std::uint8_t reserved;
+    be32 modified_nanoseconds;
+    be64 modified_seconds;  // two's complement
+    be64 file_bytes;
+    be64 disk_bytes;
+    std::array<std::uint8_t, 32> digest;
+};
+static_assert(sizeof(PinExtension) == 64);
+inline constexpr std::uint8_t pin_layout = 1;
+inline constexpr std::uint8_t pin_format_raw = 1;
+inline constexpr std::uint8_t pin_format_qcow2 = 2;
+inline constexpr std::uint8_t pin_has_content = 1u << 0;
+inline constexpr std::uint8_t pin_has_time = 1u << 1;
 
 // qcow2 "Feature name table"
 struct FeatureName {

@@ -63,6 +63,12 @@ Result<void> Qcow2::commit_header() {
 }
 
 Result<void> Qcow2::rewrite_header() {
+    if (!options_.ordered) {  // nobody sees it half written
+        const Bytes whole = TRY(serialize_header(header_));
+        TRY(storage_->write(HostOffset(0), whole));
+        committed_ = header_;
+        return {};
+    }
     TRY(replace_header(*storage_, committed_, header_, [this] { return barrier(); }));
     committed_ = header_;
     return {};
