@@ -6,11 +6,16 @@
 
 namespace qimg {
 
+std::optional<FileIdentity> identity_of_file(const std::string& path) {
+    struct stat status;
+    if (::stat(path.c_str(), &status) != 0) return std::nullopt;
+    return FileIdentity{status.st_dev, status.st_ino};
+}
+
 bool is_same_file(const std::string& a, const std::string& b) {
-    struct stat first;
-    struct stat second;
-    if (::stat(a.c_str(), &first) != 0 || ::stat(b.c_str(), &second) != 0) return a == b;
-    return first.st_dev == second.st_dev && first.st_ino == second.st_ino;
+    const auto first = identity_of_file(a);
+    const auto second = identity_of_file(b);
+    return first && second ? *first == *second : a == b;
 }
 
 }  // namespace qimg
