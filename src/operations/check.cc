@@ -2,8 +2,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "qimg/operations/check.hpp"
 
+#include "base/text.hpp"
 #include "base/try.hpp"
 #include "format/qcow2/check.hpp"
+#include "operations/pin.hpp"
 
 namespace qimg {
 
@@ -27,6 +29,27 @@ Result<CheckReport> check(const CheckOptions& options, Opener& opener, Progress&
     if (options.repair != Repair::none) TRY(format->clear_unknown_autoclear());
     report.path = options.path;
     report.format = format->name();
+    return report;
+}
+
+Result<ChainCheckReport> check_chain(const CheckOptions& options, Opener& opener, Progress& progress) {
+    OpenOptions open = options.open;
+    open.access = Access::read_only;
+    const auto top = TRY(Image::open(options.path, open, opener));
+    ChainCheckReport report;
+    for (Image* image = top.get(); image != nullptr; image = image->backing()) {
+        CheckReport one;
+        const auto tell = [&](const std::string& finding) {
+            if (options.on_finding)
+                options.on_finding(fmt::format("{}: {}", printable(image->path()), finding));
+        };
+        if (auto* format = dynamic_cast<qcow2::Qcow2*>(&image->format()))
+            one = TRY(qcow2::check_image(*format, Repair::none, tell, progress));
+        one.path = image->path();
+        one.format = image->format_name();
+        report.images.push_back(std::move(one));
+    }
+    report.pins = TRY(compare_chain(*top, true, progress));
     return report;
 }
 

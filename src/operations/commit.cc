@@ -11,6 +11,7 @@
 #include "format/qcow2/empty.hpp"
 #include "format/qcow2/qcow2.hpp"
 #include "image/opener.hpp"
+#include "operations/pin.hpp"
 #include "operations/rate_limit.hpp"
 #include "operations/same_file.hpp"
 #include "qimg/operations/resize.hpp"
@@ -102,10 +103,41 @@ Result<std::unique_ptr<Image>> open_base(const std::vector<Layer>& layers, Opene
     return open_chain(writable(layers.back()), opener, above);
 }
 
+// Takes the overlay's pin of the base that is about to be written to out of its header: a wrong one would remain
+// after a crash. One that is wrong already stays. Returns how the base is to be pinned again.
+Result<PinMode> suspend_pin(const Layer& overlay, const Image& base, Opener& opener) {
+    OpenOptions open = writable(overlay).open;
+    open.with_backing = false;
+    const auto image = TRY(Image::open(overlay.location.path, open, opener));
+    auto* const format = dynamic_cast<qcow2::Qcow2*>(&image->format());
+    if (format == nullptr) return PinMode::none;
+    const auto pin = pin_in(format->header());
+    const PinReport now = TRY(BaseNow(base).compare(format->header(), false, no_progress()));
+    if (!pin || now.state != PinState::same) return PinMode::none;
+    set_pin(format->header(), std::nullopt);
+    TRY(format->rewrite_header());
+    return pin->content ? PinMode::full : PinMode::tables;
+}
+
+Result<void> renew_pin(Image& overlay, PinMode mode, Progress& progress) {
+    if (mode == PinMode::none) return {};
+    const qcow2::Pin pin = TRY(take_pin(*overlay.backing(), mode, progress));
+    auto& format = dynamic_cast<qcow2::Qcow2&>(overlay.format());
+    set_pin(format.header(), pin);
+    return rewrite_pinned_header(format);
+}
+
+struct WritableChain {
+    std::unique_ptr<Image> top;
+    PinMode pin = PinMode::none;  // what the overlay lost meanwhile
+};
+
 // The chain with base and overlay writable. Nobody guarded it for a moment, so it may have become another one.
-Result<std::unique_ptr<Image>> open_writable(const std::vector<Layer>& layers, Opener& opener) {
+Result<WritableChain> open_writable(const std::vector<Layer>& layers, Opener& opener) {
     auto image = TRY(open_base(layers, opener));
     bool is_same = identity_of(*image) == layers.back().identity;
+    PinMode pin = PinMode::none;
+    if (is_same && layers.size() == 2) pin = TRY(suspend_pin(layers.front(), *image, opener));
     const std::uint64_t size = layers.front().identity.size;
     if (is_same && image->size() < size) {
         image.reset();
@@ -119,7 +151,7 @@ Result<std::unique_ptr<Image>> open_writable(const std::vector<Layer>& layers, O
         image = TRY(open_over(std::move(image), location, opener, above));
         is_same = is_same && identity_of(*image) == layers[i].identity;
     }
-    if (is_same) return image;
+    if (is_same) return WritableChain{std::move(image), pin};
     return failf(ErrorKind::in_use, "{}: another process changed the backing chain; nothing was committed",
                  printable(layers.front().location.path));
 }
@@ -223,7 +255,8 @@ Result<CommitReport> commit(const CommitOptions& options, Opener& opener, Progre
     const std::vector<Layer> layers = TRY(layers_to_base(*looked_at, options, opener));
     looked_at.reset();
 
-    const auto top = TRY(open_writable(layers, opener));
+    const WritableChain chain = TRY(open_writable(layers, opener));
+    const auto& top = chain.top;
     Image* base = top.get();
     for (std::size_t i = 1; i < layers.size(); ++i)
         base = base->backing();
@@ -235,6 +268,7 @@ Result<CommitReport> commit(const CommitOptions& options, Opener& opener, Progre
     if (!copied) return fail_doing("Block job failed", copied.error());
     report.bytes_copied = *copied;
     if (options.empty && !options.base) TRY(empty_overlay(*top));
+    TRY(renew_pin(*top, chain.pin, progress));
     return report;
 }
 

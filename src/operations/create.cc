@@ -65,7 +65,7 @@ Result<CreateReport> create(const CreateOptions& options, Opener& opener, Progre
     return CreateReport{rounded};
 }
 
-Result<SnapReport> snap(const SnapOptions& options, Opener& opener) {
+Result<SnapReport> snap(const SnapOptions& options, Opener& opener, Progress& progress) {
     if (::access(options.overlay.c_str(), F_OK) == 0) {
         return failf(ErrorKind::exists, "{}: exists already; remove it first, or choose another name",
                      printable(options.overlay));
@@ -90,7 +90,8 @@ Result<SnapReport> snap(const SnapOptions& options, Opener& opener) {
     made.qcow2.backing_format = std::string(base->format().name());
     made.qcow2.backing_file = name_of_base(options.base, options.overlay);
     made.check_backing = false;
-    const CreateReport report = TRY(create(made, opener));
+    made.pin = options.pin;
+    const CreateReport report = TRY(create(made, opener, progress));
     return SnapReport{report.size, *made.qcow2.backing_format, *made.qcow2.backing_file};
 }
 

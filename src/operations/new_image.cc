@@ -7,6 +7,7 @@
 #include "format/qcow2/create.hpp"
 #include "format/raw/raw.hpp"
 #include "image/opener.hpp"
+#include "operations/pin.hpp"
 
 namespace qimg {
 
@@ -88,6 +89,11 @@ Result<NewImage> begin_qcow2(const CreateOptions& options, std::uint64_t size, O
     made.space_is_zero = data_is_zero && bytes_before == 0;
     TRY(qcow2::create_empty(*made.file, options.qcow2, size));
     auto image = TRY(open_unnamed(*made.file, options, opener));
+    if (options.qcow2.backing_file) {
+        ImageLocation base{resolve_reference(options.path, *options.qcow2.backing_file), {}};
+        base.open.format = options.qcow2.backing_format;
+        TRY(pin_base(*image, base, options.pin, opener, progress));
+    }
     // a raw data file is read without the tables, so they have to say from the start what it holds
     const bool tables_first = options.qcow2.data_file_raw && options.preallocation == Preallocation::off;
     const Preallocation preallocation = tables_first ? Preallocation::metadata : options.preallocation;

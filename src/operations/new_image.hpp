@@ -16,8 +16,8 @@ struct NewImage {
     bool space_is_zero = true;       // what is newly allocated reads as zeroes; not so on a block device
 };
 
-// Checks the options, makes the data file if there is one, and preallocates. The backing file is not looked
-// at. `size` is in bytes, a multiple of 512. Errors: those of create.
+// Checks the options, makes the data file if there is one, and preallocates. The backing file is looked
+// at only to pin it. `size` is in bytes, a multiple of 512. Errors: those of create.
 Result<NewImage> begin_image(const CreateOptions& options, std::uint64_t size, Opener& opener,
                              Progress& progress);
 

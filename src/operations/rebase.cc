@@ -9,6 +9,7 @@
 #include "format/qcow2/qcow2.hpp"
 #include "image/opener.hpp"
 #include "operations/chain_differences.hpp"
+#include "operations/pin.hpp"
 #include "operations/same_file.hpp"
 
 namespace qimg {
@@ -69,6 +70,22 @@ Result<qcow2::Qcow2*> check_can_change(Image& image, const RebaseOptions& option
     return format;
 }
 
+// In memory. Where the new backing image cannot be pinned, there is no pin.
+Result<void> renew_pin(qcow2::Header& header, const RebaseOptions& options, const Image* backing,
+                       Opener& opener, Progress& progress) {
+    set_pin(header, std::nullopt);
+    if (options.pin == PinMode::none || !options.backing) return {};
+    std::unique_ptr<Image> opened;
+    if (backing == nullptr) {
+        opened = open_to_pin(options.backing->location, options.pin, opener);
+        backing = opened.get();
+    }
+    if (backing == nullptr) return {};
+    const qcow2::Pin pin = TRY(take_pin(*backing, options.pin, progress));
+    set_pin(header, pin);
+    return {};
+}
+
 Result<void> record_backing(qcow2::Qcow2& format, const RebaseOptions& options) {
     qcow2::Header& header = format.header();
     header.backing_file.reset();
@@ -79,7 +96,7 @@ Result<void> record_backing(qcow2::Qcow2& format, const RebaseOptions& options) 
     }
     header.set_text_extension(qcow2::disk::extension_backing_format, backing_format);
     header.autoclear &= qcow2::disk::autoclear_known;
-    const auto written = format.rewrite_header();
+    const auto written = rewrite_pinned_header(format);
     if (written || written.error().kind != ErrorKind::no_space) return written;
     return fail_to_change(options, ErrorKind::no_space, "No space left in the file header",
                           written.error().message);
@@ -100,6 +117,7 @@ Result<RebaseReport> rebase(const RebaseOptions& options, Opener& opener, Progre
         report.bytes_copied = TRY(keep_differences(*image, backing.get(), options.compress, progress));
         TRY(image->flush());
     }
+    TRY(renew_pin(format->header(), options, backing.get(), opener, progress));
     TRY(record_backing(*format, options));
     progress.update(image->size(), image->size());
     return report;

@@ -2,6 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include "operations/pin.hpp"
 #include "qimg/operations/commit.hpp"
 #include "qimg/operations/rebase.hpp"
 #include "support/changes.hpp"
@@ -18,6 +19,7 @@ inline Result<void> rebase_top(Opener& opener, const std::string& onto, bool com
     RebaseOptions options;
     options.path = "top";
     options.compress = compress;
+    options.pin = PinMode::full;
     if (!onto.empty()) options.backing = NewBacking{onto, "qcow2", {onto, {}}};
     const auto report = rebase(options, opener);
     if (!report) return std::unexpected<Error>(report.error());
@@ -65,6 +67,28 @@ inline std::unique_ptr<Image> open_top(Opener& opener, Access access) {
     return std::move(*image);
 }
 
+inline void pin_overlays(Opener& opener) {
+    OpenOptions open;
+    open.access = Access::read_write;
+    for (const char* name : {"mid", "top"}) {
+        const auto image = Image::open(name, open, opener);
+        REQUIRE(image);
+        const auto pin = take_pin(*(*image)->backing(), PinMode::full, no_progress());
+        REQUIRE(pin);
+        set_pin(as_qcow2(**image).header(), *pin);
+        REQUIRE(rewrite_pinned_header(as_qcow2(**image)));
+    }
+}
+
+// A pin may be gone, but none may raise a false alarm. What is seen on the image between does change when
+// something is committed below it.
+inline void check_pin(const Folder& folder) {
+    RecordedFolder files(folder);
+    const auto pins = check_pins({"top", {}, false}, files);
+    REQUIRE(pins);
+    if (!pins->empty()) CHECK(pins->front().state != PinState::changed);
+}
+
 // The images differ in length; all have some data of their own, some alike, some zeroes.
 inline Folder starting_chain(const Qcow2Layout& layout) {
     Folder folder;
@@ -107,6 +131,7 @@ inline Folder starting_chain(const Qcow2Layout& layout) {
         REQUIRE(image.write(GuestOffset(6 * unit), pattern(unit, 6)));
         REQUIRE(image.write_zeroes(GuestRange(GuestOffset(2 * unit), unit)));
     });
+    pin_overlays(files);
     return files.content();
 }
 
@@ -135,6 +160,7 @@ inline void check_whole(Folder& folder, const std::string& name) {
 // Guests see what they saw, all images are whole, and a repair changes none of it.
 inline void check_chain(Folder folder, const ChainContent& before) {
     CHECK(read_chain(folder) == before);
+    check_pin(folder);
     for (const char* name : {"base", "mid", "top"})
         check_whole(folder, name);
     CHECK(read_chain(folder) == before);

@@ -37,7 +37,8 @@ struct CommitReport {
 
 // What guests see of the overlay is the same at every moment, also after a crash: the base is on stable
 // storage before anything is taken out of the overlay. A base that is too short grows first. Images between
-// overlay and base keep their content, but stand on a changed one. Errors: invalid_argument (no such base),
+// overlay and base keep their content, but stand on a changed one, and their pins say so; the overlay's own pin of
+// the base is renewed at the end. Errors: invalid_argument (no such base),
 // in_use, and those of Image::open, resize, reading and writing.
 Result<CommitReport> commit(const CommitOptions& options, Opener& opener = file_opener(),
                             Progress& progress = no_progress());

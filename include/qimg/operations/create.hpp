@@ -21,6 +21,9 @@ struct CreateOptions {
     Qcow2Layout qcow2;               // for format "qcow2"
     bool check_backing = true;       // open the backing file: does it exist, is its format the one given
     bool replace_data_file = false;  // an external data file that holds something may be there, and is lost
+    // Of the backing file. One that cannot be opened, that is being written to, or that leaves no room in the
+    // header, is not pinned.
+    PinMode pin = PinMode::none;
 };
 
 struct CreateReport {
@@ -37,6 +40,7 @@ struct SnapOptions {
     std::string overlay;                     // must not exist
     std::optional<SizeChange> size;          // of the overlay, relative to the base's; absent: the base's
     std::optional<std::string> base_format;  // absent: told by the base's first bytes, and recorded
+    PinMode pin = PinMode::tables;
 };
 
 struct SnapReport {
@@ -47,6 +51,7 @@ struct SnapReport {
 
 // An overlay with the base's cluster size, the base's format recorded, and a base name that still works when
 // the folder moves. The base is only read. Errors: exists, and those of create.
-Result<SnapReport> snap(const SnapOptions& options, Opener& opener = file_opener());
+Result<SnapReport> snap(const SnapOptions& options, Opener& opener = file_opener(),
+                        Progress& progress = no_progress());
 
 }  // namespace qimg

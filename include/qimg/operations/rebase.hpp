@@ -7,6 +7,7 @@
 #include <string>
 
 #include "qimg/image.hpp"
+#include "qimg/layout.hpp"
 #include "qimg/progress.hpp"
 
 namespace qimg {
@@ -22,9 +23,11 @@ struct RebaseOptions {
     OpenOptions open;
     std::optional<NewBacking> backing;  // absent: none, the overlay becomes an image of its own
     // Change only what is recorded: guests then see something else where old and new backing image differ.
-    // Neither of them is opened.
+    // Neither of them is opened, but to pin the new one.
     bool unsafe = false;
     bool compress = false;  // what is copied into the overlay
+    // Of the new backing image, with unsafe, too; see CreateOptions::pin. An old pin is not kept.
+    PinMode pin = PinMode::none;
 };
 
 struct RebaseReport {

@@ -14,20 +14,24 @@
 #include "cli/qimg/messages.hpp"
 #include "cli/qimg/opener.hpp"
 #include "cli/qimg/output_format.hpp"
+#include "cli/qimg/pin_name.hpp"
 #include "cli/qimg/progress_bar.hpp"
 #include "cli/qimg/source_image.hpp"
+#include "qimg/printable.hpp"
 
 namespace qimg::cli {
 
 namespace {
 
-enum Key : int { output = long_only(0) };
+enum Key : int { output = long_only(0), backing_chain };
 enum Status : int { whole = 0, not_completed = 1, has_corruptions = 2, has_leaks = 3, no_checks = 63 };
 
 constexpr OptionSpec option_specs[] = {
-    {'f', "format", true},    {'r', "repair", true},    {'T', nullptr, true},
-    {'q', "quiet"},           {'p', "progress"},        {'U', "force-share"},
-    {output, "output", true}, {object, "object", true}, {image_opts, "image-opts"},
+    {'f', "format", true},      {'r', "repair", true},
+    {'T', nullptr, true},       {'q', "quiet"},
+    {'p', "progress"},          {'U', "force-share"},
+    {output, "output", true},   {object, "object", true},
+    {image_opts, "image-opts"}, {backing_chain, "backing-chain"},
 };
 
 constexpr const char* help =
@@ -35,6 +39,9 @@ constexpr const char* help =
     "Checks that an image's tables and refcounts agree; repairs them when asked to.\n"
     "\n"
     "  -r, --repair leaks|all    lower refcounts that are too high; or mend all that can be mended\n"
+    "      --backing-chain       every image below IMAGE, too, and whether it is what it was when the one "
+    "above\n"
+    "                            it was made\n"
     "  -f, --format FORMAT       qcow2 or raw, instead of what the first bytes say\n"
     "      --output human|json   how to print the result\n"
     "  -p, --progress            show how far it is\n"
@@ -49,6 +56,7 @@ constexpr const char* help =
 struct Line {
     SourceOptions source;
     Repair repair = Repair::none;
+    bool backing_chain = false;
     std::string output_name = "human";
     ProgressBar::Wish progress;
 };
@@ -79,6 +87,9 @@ std::optional<int> take_option(Line& line, int key, const Arguments& arguments) 
             return std::nullopt;
         case output:
             line.output_name = value;
+            return std::nullopt;
+        case backing_chain:
+            line.backing_chain = true;
             return std::nullopt;
         default:
             return take_source_option(line.source, key, arguments);
@@ -162,6 +173,91 @@ int failed(const std::string& name, const ImageLocation& image, const Error& err
     return open_error(name, image, error);
 }
 
+int status_of(const CheckReport& report) {
+    if (report.check_errors != 0) return not_completed;
+    if (report.corruptions != 0) return has_corruptions;
+    return report.leaks != 0 ? has_leaks : whole;
+}
+
+// Of several: what was not completed first, then what is worst.
+int status_of(const ChainCheckReport& report) {
+    constexpr int by_weight[] = {not_completed, has_corruptions, has_leaks};
+    const auto has = [&](int status) {
+        const bool changed = std::ranges::any_of(
+            report.pins, [](const PinReport& pin) { return pin.state == PinState::changed; });
+        if (status == has_corruptions && changed) return true;
+        return std::ranges::any_of(report.images,
+                                   [&](const CheckReport& image) { return status_of(image) == status; });
+    };
+    const auto found = std::ranges::find_if(by_weight, has);
+    return found == std::end(by_weight) ? whole : *found;
+}
+
+// What people read about an image that is as it was, or of which that is not known.
+void print_pin(const PinReport& pin) {
+    const std::string below = printable(pin.base);
+    switch (pin.state) {
+        case PinState::none:
+            fmt::print("What it stands on, '{}', is not pinned.\n", below);
+            break;
+        case PinState::unknown:
+            fmt::print("What it stands on, '{}', is pinned in a way that is not known here.\n", below);
+            break;
+        case PinState::same:
+            fmt::print("What it stands on, '{}', is what it was.\n", below);
+            for (const std::string& hint : pin.hints)
+                fmt::print("    {}\n", hint);
+            break;
+        case PinState::changed:
+            fmt::print("What it stands on, '{}', is not what it was.\n", below);
+            break;
+    }
+}
+
+Json chain_json(const ChainCheckReport& report) {
+    Json chain = Json::array();
+    for (std::size_t i = 0; i < report.images.size(); ++i) {
+        Json image = check_json(report.images[i], report.images[i].path);
+        if (i < report.pins.size()) {
+            const PinReport& pin = report.pins[i];
+            image["base-pin"] = {
+                {"state", word_for(pin.state)}, {"changes", pin.changes}, {"hints", pin.hints}};
+        }
+        chain.push_back(std::move(image));
+    }
+    return chain;
+}
+
+void print_chain(const ChainCheckReport& report) {
+    for (std::size_t i = 0; i < report.images.size(); ++i) {
+        const CheckReport& image = report.images[i];
+        fmt::print("{}image: {}\n", i == 0 ? "" : "\n", printable(image.path));
+        if (image.format == "qcow2") {
+            print_human(image);
+        } else {
+            fmt::print("A {} image has nothing to check.\n", image.format);
+        }
+        if (i < report.pins.size()) print_pin(report.pins[i]);
+    }
+}
+
+int check_whole_chain(const std::string& name, const ImageLocation& image, const CheckOptions& options,
+                      OutputFormat format, ProgressBar::Wish wish) {
+    ProgressBar progress(wish);
+    const auto report = check_chain(options, command_opener(), progress);
+    if (!report) return failed(name, image, report.error());
+    if (format == OutputFormat::json) {
+        print_json(chain_json(*report));
+    } else if (!wish.quiet) {
+        print_chain(*report);
+    }
+    for (const PinReport& pin : report->pins) {
+        if (pin.state == PinState::changed)
+            print_errorf("{}; {}", describe_change(pin), advice_on_change(pin));
+    }
+    return status_of(*report);
+}
+
 }  // namespace
 
 int check_command(int argc, char** argv) {
@@ -179,6 +275,11 @@ int check_command(int argc, char** argv) {
     if (!image) return not_completed;
 
     CheckOptions options{image->path, image->open, line.repair, print_finding};
+    if (line.backing_chain && line.repair != Repair::none) {
+        print_error("--backing-chain cannot be used with -r: repair the images one by one");
+        return not_completed;
+    }
+    if (line.backing_chain) return check_whole_chain(operands[0], *image, options, *format, line.progress);
     ProgressBar progress(line.progress);
     const auto report = check(options, command_opener(), progress);
     if (!report) return failed(operands[0], *image, report.error());
@@ -187,12 +288,8 @@ int check_command(int argc, char** argv) {
     } else if (!line.progress.quiet) {
         print_human(*report);
     }
-    if (report->check_errors != 0) {
-        print_error("Check failed");
-        return not_completed;
-    }
-    if (report->corruptions != 0) return has_corruptions;
-    return report->leaks != 0 ? has_leaks : whole;
+    if (report->check_errors != 0) print_error("Check failed");
+    return status_of(*report);
 }
 
 }  // namespace qimg::cli

@@ -15,6 +15,7 @@
 #include "cli/qimg/messages.hpp"
 #include "cli/qimg/opener.hpp"
 #include "cli/qimg/option_list.hpp"
+#include "cli/qimg/pin_name.hpp"
 #include "cli/qimg/progress_bar.hpp"
 #include "cli/qimg/refusal.hpp"
 #include "cli/qimg/size_argument.hpp"
@@ -33,7 +34,8 @@ enum Key : int {
     bitmaps,
     skip_broken_bitmaps,
     salvage,
-    force
+    force,
+    pin
 };
 
 constexpr OptionSpec option_specs[] = {
@@ -64,6 +66,7 @@ constexpr OptionSpec option_specs[] = {
     {skip_broken_bitmaps, "skip-broken-bitmaps"},
     {salvage, "salvage"},
     {force, "force"},
+    {pin, "pin", true},
 };
 
 constexpr const char* help =
@@ -78,6 +81,7 @@ constexpr const char* help =
     "  -o, --options NAME=VALUE,...  properties of the target; -o help lists them\n"
     "  -B, --backing IMAGE           leave out what IMAGE has; the target becomes an overlay of it\n"
     "  -F, --backing-format FORMAT   the format of that image\n"
+    "      --pin none|tables|full    what is recorded of that image to notice a change there\n"
     "  -l, --snapshot SNAPSHOT       copy the disk as it was then\n"
     "  -S, --sparse-size SIZE        zeroes at least this long become holes (default: 4k; 0: none)\n"
     "  -n, --no-create               write into a target that exists\n"
@@ -105,6 +109,7 @@ struct Request {
     bool has_sparse_size = false;
     bool offload = false;
     bool target_image_opts = false;
+    PinMode pin = default_pin();
     bool force = false;
     bool show_progress = false;
     bool quiet = false;
@@ -178,6 +183,12 @@ std::optional<int> take_other(Request& request, int key, const Arguments& argume
         case force:
             request.force = true;
             break;
+        case pin: {
+            const auto mode = parse_pin_mode(arguments.value());
+            if (!mode) return 1;
+            request.pin = *mode;
+            break;
+        }
         default:
             return take_source_option(request.source, key, arguments);
     }
@@ -324,6 +335,7 @@ bool resolve_target(Request& request, const std::string& name) {
     }
     resolved->size.reset();  // it is that of the sources
     resolved->replace_data_file = true;
+    resolved->pin = request.pin;
     if (request.target_image_opts && target->open.format) resolved->format = *target->open.format;
     request.convert.target = std::move(*resolved);
     return is_harmless(request);

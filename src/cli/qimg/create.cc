@@ -12,6 +12,7 @@
 #include "cli/qimg/create_options.hpp"
 #include "cli/qimg/messages.hpp"
 #include "cli/qimg/opener.hpp"
+#include "cli/qimg/pin_name.hpp"
 #include "cli/qimg/progress_bar.hpp"
 #include "cli/qimg/refusal.hpp"
 #include "cli/qimg/size_argument.hpp"
@@ -22,13 +23,18 @@ namespace qimg::cli {
 
 namespace {
 
-enum Key : int { force = long_only(0) };
+enum Key : int { force = long_only(0), pin };
 
 constexpr OptionSpec option_specs[] = {
-    {'f', "format", true},          {'o', "options", true},
-    {'b', "backing", true},         {'F', "backing-format", true},
-    {'u', "backing-unsafe", false}, {'q', "quiet", false},
-    {object, "object", true},       {force, "force"},
+    {'f', "format", true},
+    {'o', "options", true},
+    {'b', "backing", true},
+    {'F', "backing-format", true},
+    {'u', "backing-unsafe", false},
+    {'q', "quiet", false},
+    {object, "object", true},
+    {force, "force"},
+    {pin, "pin", true},
 };
 
 constexpr const char* help =
@@ -41,6 +47,7 @@ constexpr const char* help =
     "  -u, --backing-unsafe          do not look whether it can be opened; SIZE is needed then\n"
     "  -o, --options NAME=VALUE,...  properties of the new image; -o help lists them\n"
     "      --force                   also over what others stand on, an old data file, or with a wrong -F\n"
+    "      --pin none|tables|full    what is recorded of the backing image to notice a change there\n"
     "  -q, --quiet                   print nothing but errors\n"
     "      --object OBJECT           accepted; secrets are not used\n";
 
@@ -49,6 +56,7 @@ struct Request {
     OptionList options;
     std::optional<std::string> backing;
     std::optional<std::string> backing_format;
+    PinMode pin = default_pin();
     bool unsafe = false;
     bool force = false;
     bool quiet = false;
@@ -83,6 +91,12 @@ std::optional<int> take_option(Request& request, int key, const Arguments& argum
         case force:
             request.force = true;
             break;
+        case pin: {
+            const auto mode = parse_pin_mode(arguments.value());
+            if (!mode) return 1;
+            request.pin = *mode;
+            break;
+        }
         case object:
             if (!accept_object(arguments.value())) return 1;
             break;
@@ -201,6 +215,7 @@ int create_image(const Request& request) {
         options->replace_data_file = true;
     }
     options->check_backing = false;  // has been opened above
+    options->pin = request.unsafe ? PinMode::none : request.pin;
     ProgressBar progress({.quiet = request.quiet});
     const auto report = create(*options, command_opener(), progress);
     if (!report) {

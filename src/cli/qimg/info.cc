@@ -14,6 +14,7 @@
 #include "cli/qimg/opener.hpp"
 #include "cli/qimg/output_format.hpp"
 #include "cli/qimg/source_image.hpp"
+#include "qimg/operations/pins.hpp"
 
 namespace qimg::cli {
 
@@ -44,6 +45,15 @@ void print_all(const std::vector<ImageInfo>& images) {
     for (const ImageInfo& image : images) {
         if (&image != &images.front()) fmt::print("\n");
         print_info(image);
+    }
+}
+
+// A chain whose images do not fit each other any more gives no disk that anybody knows.
+void warn_of_changed_bases(const InfoOptions& options) {
+    const auto pins = check_pins({options.path, options.open, false}, command_opener());
+    if (!pins) return;  // what cannot be opened has no disk, either
+    for (const PinReport& pin : *pins) {
+        if (pin.state == PinState::changed) print_warning(describe_change(pin));
     }
 }
 
@@ -91,6 +101,7 @@ int info_command(int argc, char** argv) {
             chain.push_back(info_json(one));
         print_json(chain);
     }
+    if (options.backing_chain && !is_drop_in()) warn_of_changed_bases(options);
     return 0;
 }
 

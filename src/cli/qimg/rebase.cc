@@ -2,22 +2,26 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "qimg/operations/rebase.hpp"
 
+#include <filesystem>
+
 #include "cli/qimg/arguments.hpp"
 #include "cli/qimg/cache_mode.hpp"
 #include "cli/qimg/commands.hpp"
 #include "cli/qimg/create_options.hpp"
 #include "cli/qimg/messages.hpp"
 #include "cli/qimg/opener.hpp"
+#include "cli/qimg/pin_name.hpp"
 #include "cli/qimg/progress_bar.hpp"
 #include "cli/qimg/refusal.hpp"
 #include "cli/qimg/source_image.hpp"
+#include "qimg/operations/info.hpp"
 #include "qimg/printable.hpp"
 
 namespace qimg::cli {
 
 namespace {
 
-enum Key : int { force = long_only(0) };
+enum Key : int { force = long_only(0), pin };
 
 constexpr OptionSpec option_specs[] = {
     {'f', "format", true},    {'t', "cache", true},
@@ -27,6 +31,7 @@ constexpr OptionSpec option_specs[] = {
     {'U', "force-share"},     {'p', "progress"},
     {'q', "quiet"},           {image_opts, "image-opts"},
     {object, "object", true}, {force, "force"},
+    {pin, "pin", true},
 };
 
 constexpr const char* help =
@@ -38,9 +43,12 @@ constexpr const char* help =
     "  -b, --backing BACKING        the new backing image, as IMAGE will record it; \"\" for none\n"
     "  -F, -B, --backing-format FORMAT\n"
     "                               its format, recorded too\n"
-    "  -u, --backing-unsafe         change what is recorded and nothing else, without looking at old or new\n"
+    "  -u, --backing-unsafe         change what is recorded and nothing else, without comparing old and new\n"
     "  -c, --compress               compress what is copied\n"
-    "      --force                  also when BACKING is a qcow2 image that is said to be raw\n"
+    "      --force                  also when BACKING is a qcow2 image that is said to be raw, and with -u "
+    "when\n"
+    "                               others stand on IMAGE\n"
+    "      --pin none|tables|full   what is recorded of BACKING to notice a change there\n"
     "  -f, --format FORMAT          IMAGE's own format, instead of what its first bytes say\n"
     "  -p, --progress               show how far it is\n"
     "  -q, --quiet                  print nothing but errors\n"
@@ -60,6 +68,7 @@ struct Request {
     bool unsafe = false;
     bool compress = false;
     bool force = false;
+    PinMode pin = default_pin();
     ProgressBar::Wish progress;
 };
 
@@ -82,6 +91,12 @@ std::optional<int> take_backing_option(Request& request, int key, const Argument
         case force:
             request.force = true;
             break;
+        case pin: {
+            const auto mode = parse_pin_mode(arguments.value());
+            if (!mode) return 1;
+            request.pin = *mode;
+            break;
+        }
         case 'U':
             request.share_backing = true;
             break;
@@ -124,10 +139,10 @@ std::optional<NewBacking> new_backing(const Request& request, const std::string&
             return std::nullopt;
         }
     }
-    if (request.unsafe) return backing;
     SourceOptions how;
     how.format = request.backing_format;
     const auto location = parse_source(path, how);
+    if (!location && request.unsafe) return backing;
     if (!location) {
         print_error(location.error(),
                     fmt::format("Could not open new backing file '{}'", printable(*request.backing)));
@@ -151,6 +166,15 @@ bool is_valid(const Request& request) {
     return true;
 }
 
+// With -u, what guests see of the overlay changes, unless only the name or the format does.
+bool names_another_file(const ImageLocation& overlay, const std::optional<NewBacking>& backing) {
+    const auto images = info({overlay.path, overlay.open, false, false}, command_opener());
+    if (!images || !images->front().full_backing_file || !backing) return true;
+    std::error_code unknown;
+    const std::string path = resolve_reference(overlay.path, backing->name);
+    return !std::filesystem::equivalent(*images->front().full_backing_file, path, unknown);
+}
+
 int rebase_image(const std::string& name, const Request& request) {
     if (!is_valid(request)) return 1;
     auto source = source_image(name, request.source, Access::read_write);
@@ -169,11 +193,15 @@ int rebase_image(const std::string& name, const Request& request) {
     options.open = source->open;
     options.unsafe = request.unsafe;
     options.compress = request.compress;
+    options.pin = request.pin;
     ProgressBar progress(request.progress);
     if (request.backing && !request.backing->empty()) {
         options.backing = new_backing(request, source->path);
         if (!options.backing) return 1;
     }
+    const bool changes_disk = request.unsafe && names_another_file(*source, options.backing);
+    if (changes_disk && !spares_dependants(source->path, "putting it on another image", request.force))
+        return 1;
     const auto report = rebase(options, command_opener(), progress);
     if (report) return 0;
     print_error(without_open_prefix(*source, report.error()));

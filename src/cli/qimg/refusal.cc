@@ -55,6 +55,12 @@ Result<void> protect_dependants(const std::string& path, const std::string& doin
                                     "use --force to do it all the same");
 }
 
+bool spares_dependants(const std::string& path, const std::string& doing, bool forced) {
+    const auto harmless = protect_dependants(path, doing, forced);
+    if (!harmless) print_error(harmless.error());
+    return harmless.has_value();
+}
+
 Result<void> protect_data_file(const std::string& path, bool forced) {
     if (forced) return {};
     const auto file = open_file(path, {Access::read_only, Locking::share});

@@ -18,6 +18,9 @@ Result<void> refuse_unless_compatible(const std::string& risk, const std::string
 Result<void> protect_dependants(const std::string& path, const std::string& doing, bool forced,
                                 const std::string& above = {});
 
+// The same; false with the error printed.
+bool spares_dependants(const std::string& path, const std::string& doing, bool forced);
+
 // Refuses as above a new image whose external data file exists and is not empty.
 Result<void> protect_data_file(const std::string& path, bool forced);
 

@@ -6,6 +6,8 @@
 #include "cli/qimg/commands.hpp"
 #include "cli/qimg/messages.hpp"
 #include "cli/qimg/opener.hpp"
+#include "cli/qimg/pin_name.hpp"
+#include "cli/qimg/progress_bar.hpp"
 #include "qimg/operations/create.hpp"
 #include "qimg/printable.hpp"
 
@@ -13,10 +15,13 @@ namespace qimg::cli {
 
 namespace {
 
+enum Key : int { pin = long_only(0) };
+
 constexpr OptionSpec option_specs[] = {
     {'f', "format", true},
     {'s', "size", true},
     {'q', "quiet", false},
+    {pin, "pin", true},
 };
 
 constexpr const char* help =
@@ -27,6 +32,8 @@ constexpr const char* help =
     "\n"
     "  -s, --size [+]SIZE    the overlay's size; with +, by how much it is longer than BASE\n"
     "  -f, --format FORMAT   the format of BASE, instead of what its first bytes say\n"
+    "      --pin none|tables|full  what OVERLAY records of BASE to notice a change there; full reads all of "
+    "it\n"
     "  -q, --quiet           print nothing but errors\n";
 
 }  // namespace
@@ -47,6 +54,12 @@ int snap_command(int argc, char** argv) {
             case 'q':
                 quiet = true;
                 break;
+            case pin: {
+                const auto mode = parse_pin_mode(arguments.value());
+                if (!mode) return 1;
+                options.pin = *mode;
+                break;
+            }
             default:
                 return arguments.status();
         }
@@ -66,7 +79,8 @@ int snap_command(int argc, char** argv) {
         }
         options.size = *change;
     }
-    const auto report = snap(options, command_opener());
+    ProgressBar progress({.quiet = quiet});
+    const auto report = snap(options, command_opener(), progress);
     if (!report) {
         print_error(report.error());
         return 1;
