@@ -12,6 +12,7 @@
 #include "base/text.hpp"
 #include "base/try.hpp"
 #include "qimg/operations/info.hpp"
+#include "qimg/operations/pins.hpp"
 #include "qimg/trust.hpp"
 
 namespace qimg::vm {
@@ -22,17 +23,21 @@ namespace fs = std::filesystem;
 
 constexpr const char* network_default = "default";
 
-Result<std::vector<ImageInfo>> open_chain(const std::string& base, const std::optional<std::string>& format,
-                                          const std::string& own_folder) {
-    InfoOptions options{.path = base, .open = {}, .backing_chain = true};
-    options.open.format = format;
-    // QEMU would follow any name, and hand the file to the guest; our own overlays name what was checked
-    CautiousOpener opener([&](const std::string& named_by, const std::string& risk) -> Result<void> {
+// QEMU would follow any name, and hand the file to the guest; our own overlays name what was checked.
+CautiousOpener careful_opener(const std::string& base, const std::string& own_folder) {
+    return CautiousOpener([=](const std::string& named_by, const std::string& risk) -> Result<void> {
         if (is_below(named_by, own_folder)) return {};
         return failf(ErrorKind::unsafe,
                      "{}; if that is right, make one image of both: 'qimg --trust convert -O qcow2 {} NEW'",
                      risk, printable(base));
     });
+}
+
+Result<std::vector<ImageInfo>> open_chain(const std::string& base, const std::optional<std::string>& format,
+                                          const std::string& own_folder) {
+    InfoOptions options{.path = base, .open = {}, .backing_chain = true};
+    options.open.format = format;
+    CautiousOpener opener = careful_opener(base, own_folder);
     auto chain = info(options, opener);
     if (!chain && chain.error().kind == ErrorKind::in_use) {
         return failf(
@@ -47,6 +52,15 @@ Result<std::vector<ImageInfo>> open_chain(const std::string& base, const std::op
                      printable(base));
     }
     return chain;
+}
+
+Result<std::vector<PinReport>> pins_of(const std::string& image, const std::optional<std::string>& format,
+                                       const std::string& own_folder) {
+    PinsOptions options{.path = image, .open = {}, .content = false};
+    options.open.format = format;
+    options.open.locking = Locking::share;  // who uses the images is asked elsewhere
+    CautiousOpener opener = careful_opener(image, own_folder);
+    return check_pins(options, opener);
 }
 
 // Whoever may change a base can change, or break, every sandbox on it.
@@ -92,6 +106,29 @@ Result<void> check_base(const std::string& base, const std::optional<std::string
         warn_of_writers(absolute, user, warnings);
     }
     return {};
+}
+
+Result<void> check_unchanged(const std::string& image, const std::optional<std::string>& format,
+                             const std::string& own_folder, const std::string& sandbox) {
+    const auto pins = TRY(pins_of(image, format, own_folder));
+    for (const PinReport& pin : pins) {
+        if (pin.state != PinState::changed) continue;
+        const bool is_its_own = !sandbox.empty() && pin.overlay == image;
+        const std::string way_out =
+            is_its_own
+                ? fmt::format("begin anew on the base as it is now with 'vmbox reset {}', or ", sandbox)
+                : std::string();
+        return failf(ErrorKind::unsafe, "{}: its guest would find neither the old disk nor the new one; {}{}",
+                     describe_change(pin), way_out, advice_on_change(pin));
+    }
+    return {};
+}
+
+void warn_of_changed_base(const std::string& disk, const std::string& own_folder,
+                          std::vector<std::string>& warnings) {
+    const auto pins = pins_of(disk, "qcow2", own_folder);
+    if (!pins || pins->empty() || pins->front().state != PinState::changed) return;
+    warnings.push_back(describe_change(pins->front()) + "; the sandbox is made new on it as it is now");
 }
 
 Result<void> check_domain_name(const Hypervisor& hypervisor, const std::string& name) {

@@ -24,6 +24,15 @@ Result<void> check_base(const std::string& base, const std::optional<std::string
                         const std::string& own_folder, const FileUser& user,
                         std::vector<std::string>& warnings);
 
+// No image of the chain changed since the one above it was put on it, as far as that is pinned. `sandbox` is the
+// one whose disk `image` is, if any. Errors: unsafe, with what changed, when, and the ways to go on.
+Result<void> check_unchanged(const std::string& image, const std::optional<std::string>& format,
+                             const std::string& own_folder, const std::string& sandbox = {});
+
+// A line when the base changed since the disk that is about to be replaced was put on it.
+void warn_of_changed_base(const std::string& disk, const std::string& own_folder,
+                          std::vector<std::string>& warnings);
+
 // No domain of that name, running or not, is on the connection. Errors: exists.
 Result<void> check_domain_name(const Hypervisor& hypervisor, const std::string& name);
 

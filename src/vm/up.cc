@@ -83,6 +83,7 @@ Result<void> check_before(const UpOptions& options, const Place& place, const Hy
     std::vector<std::string> warnings = seed.warnings;
     TRY(check_domain_name(hypervisor, options.name));
     TRY(check_base(options.create->base, options.create->base_format, place.folder, qemu, warnings));
+    TRY(check_unchanged(options.create->base, options.create->base_format, place.folder));
     TRY(check_way_to(place.folder, qemu));
     TRY(check_space(place.folder, bytes_of_seed(seed)));
     for (const std::string& warning : warnings)
@@ -133,6 +134,7 @@ Result<Running> launch_again(Session& session, Accel accel) {
     TRY(check_domain_name(session.hypervisor, session.record.name));
     TRY(check_base(session.folder.disk(), "qcow2", session.folder.place(), qemu_file_user(session.host),
                    warnings));
+    TRY(check_unchanged(session.folder.disk(), "qcow2", session.folder.place(), session.record.name));
     TRY(check_cancelled(session.observer));
     return start_guest(session, accel);
 }
@@ -201,6 +203,8 @@ Result<UpReport> reset(const ResetOptions& options, Observer& observer) {
         std::vector<std::string> warnings;
         TRY(check_base(sandbox.record.base, sandbox.record.base_format, sandbox.folder.place(),
                        qemu_file_user(host), warnings));
+        TRY(check_unchanged(sandbox.record.base, sandbox.record.base_format, sandbox.folder.place()));
+        warn_of_changed_base(sandbox.folder.disk(), sandbox.folder.place(), warnings);
         for (const std::string& warning : warnings)
             observer.warning(warning);
         const auto active = TRY(active_domain(sandbox));

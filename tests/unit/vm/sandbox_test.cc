@@ -242,3 +242,31 @@ TEST_CASE("libvirt on another machine is refused, because it cannot see the file
     CHECK_FALSE(is_system("qemu:///session"));
     CHECK(Hypervisor::connect("qemu+ssh://host/system").error().kind == ErrorKind::invalid_argument);
 }
+
+TEST_CASE("a sandbox whose base changed does not start; it is made new with a warning") {
+    Bench bench;
+    REQUIRE(bench.make("web"));
+    REQUIRE(stop({.name = "web", .place = bench.place}, bench.observer));
+    const UpOptions again{
+        .name = "web", .place = bench.place, .create = {}, .wait = {.until = Until::started}};
+
+    fs::last_write_time(bench.base(), fs::file_time_type::clock::now() + std::chrono::hours(1));
+    REQUIRE(up(again, bench.observer));  // a time alone says nothing
+    REQUIRE(stop({.name = "web", .place = bench.place}, bench.observer));
+
+    std::ofstream(bench.base()) << std::string(64 * KiB, 'c');
+    const auto refused = up(again, bench.observer);
+    REQUIRE_FALSE(refused);
+    CHECK(refused.error().kind == ErrorKind::unsafe);
+    CHECK(refused.error().message.find("base.img' changed since") != std::string::npos);
+    CHECK(refused.error().message.find("'vmbox reset web'") != std::string::npos);
+    CHECK(bench.state("web") == "off");
+
+    bench.observer.warnings.clear();
+    REQUIRE(reset({.name = "web", .place = bench.place, .wait = {.until = Until::started}}, bench.observer));
+    REQUIRE(bench.observer.warnings.size() == 1);
+    CHECK(bench.observer.warnings[0].find("made new on it as it is now") != std::string::npos);
+    REQUIRE(stop({.name = "web", .place = bench.place}, bench.observer));
+    CHECK(up(again, bench.observer));
+    REQUIRE(remove({.name = "web", .place = bench.place}, bench.observer));
+}
