@@ -22,5 +22,6 @@ int rebase_command(int argc, char** argv);
 int resize_command(int argc, char** argv);
 int snap_command(int argc, char** argv);
 int snapshot_command(int argc, char** argv);
+int tree_command(int argc, char** argv);
 
 }  // namespace qimg::cli

@@ -36,6 +36,7 @@ constexpr Command commands[] = {
     {"resize", resize_command, "make the disk longer or shorter"},
     {"snap", snap_command, "make an overlay of an image that stays as it is"},
     {"snapshot", snapshot_command, "list, make, go back to and delete snapshots inside an image"},
+    {"tree", tree_command, "show which images stand on which"},
 };
 
 void print_version() {

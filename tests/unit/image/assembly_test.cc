@@ -6,7 +6,7 @@
 
 #include "base/bytes.hpp"
 #include "qimg/operations/create.hpp"
-#include "temporary_folder.hpp"
+#include "support/temporary_folder.hpp"
 
 using namespace qimg;
 

@@ -6,7 +6,7 @@
 
 #include "qimg/operations/create.hpp"
 #include "qimg/operations/dependants.hpp"
-#include "temporary_folder.hpp"
+#include "support/temporary_folder.hpp"
 
 using namespace qimg;
 
