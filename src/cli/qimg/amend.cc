@@ -14,6 +14,7 @@
 #include "cli/qimg/messages.hpp"
 #include "cli/qimg/opener.hpp"
 #include "cli/qimg/progress_bar.hpp"
+#include "cli/qimg/refusal.hpp"
 #include "cli/qimg/source_image.hpp"
 
 namespace qimg::cli {
@@ -36,7 +37,7 @@ constexpr const char* help =
     "  -p, --progress                show how far it is\n"
     "  -q, --quiet                   print nothing but errors\n"
     "  -t, --cache CACHE             accepted; how QEMU would cache the image\n"
-    "      --force                   accepted; it is about encrypted images\n"
+    "      --force                   make the disk shorter although other images stand on it\n"
     "      --image-opts              IMAGE is a list such as driver=qcow2,file.filename=NAME\n"
     "      --object OBJECT           accepted; secrets are not used\n";
 
@@ -44,6 +45,7 @@ struct Request {
     SourceOptions source;
     std::optional<OptionList> options;
     std::string cache = "writeback";
+    bool force = false;
     ProgressBar::Wish progress;
 };
 
@@ -67,6 +69,7 @@ std::optional<int> take_option(Request& request, int key, const Arguments& argum
             request.progress.quiet = true;
             break;
         case force:
+            request.force = true;
             break;
         default:
             return take_source_option(request.source, key, arguments);
@@ -106,7 +109,9 @@ void print_failure(Error error) {
 
 int amend_image(const std::string& name, const Request& request) {
     const auto source = source_image(name, request.source, Access::read_write);
-    if (!source || !size_if_writable(name, *source)) return 1;
+    if (!source) return 1;
+    const auto current = size_if_writable(name, *source);
+    if (!current) return 1;
     std::string format;
     if (const auto image = Image::open(source->path, source->open, command_opener()))
         format = (*image)->format_name();
@@ -120,6 +125,8 @@ int amend_image(const std::string& name, const Request& request) {
         print_error(choice.error());
         return 1;
     }
+    const bool shortens = choice->size && *choice->size < *current;
+    if (shortens && !spares_dependants(source->path, "making it shorter", request.force)) return 1;
     const AmendOptions options{source->path, source->open, choice->qcow2, choice->size};
     ProgressBar progress(request.progress);
     const auto done = amend(options, command_opener(), progress);

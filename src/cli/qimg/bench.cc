@@ -16,6 +16,7 @@
 #include "cli/qimg/commands.hpp"
 #include "cli/qimg/messages.hpp"
 #include "cli/qimg/opener.hpp"
+#include "cli/qimg/refusal.hpp"
 #include "cli/qimg/size_argument.hpp"
 #include "cli/qimg/source_image.hpp"
 #include "qimg/printable.hpp"
@@ -24,7 +25,7 @@ namespace qimg::cli {
 
 namespace {
 
-enum Key : int { flush_interval = long_only(0), no_drain, pattern };
+enum Key : int { flush_interval = long_only(0), no_drain, pattern, force };
 
 constexpr OptionSpec option_specs[] = {
     {'f', "format", true},
@@ -43,6 +44,7 @@ constexpr OptionSpec option_specs[] = {
     {'q', "quiet"},
     {'U', "force-share"},
     {image_opts, "image-opts"},
+    {force, "force"},
 };
 
 constexpr const char* help =
@@ -56,6 +58,7 @@ constexpr const char* help =
     "  -s, --buffer-size SIZE  of a request (default: 4k)\n"
     "  -S, --step-size SIZE    from one request to the next (default: that of a request)\n"
     "  -w, --write             write, instead of reading: what was there is lost\n"
+    "      --force             write although other images stand on this one\n"
     "      --pattern BYTE      write this byte, 0 to 255\n"
     "      --flush-interval N  flush after every N writes\n"
     "  -U, --force-share       read an image that is in use\n"
@@ -67,6 +70,7 @@ struct Request {
     SourceOptions source;
     BenchOptions bench;
     std::optional<std::uint64_t> step;
+    bool force = false;
     bool native = false;
     bool direct = false;
 };
@@ -162,6 +166,9 @@ std::optional<int> take_option(Request& request, int key, const Arguments& argum
         case 'w':
             request.bench.write = true;
             break;
+        case force:
+            request.force = true;
+            break;
         case 'q':
         case no_drain:
             break;
@@ -198,6 +205,7 @@ std::unique_ptr<Image> open_image(const std::string& name, const Request& reques
     const auto location = source_image(name, request.source, writes ? Access::read_write : Access::read_only);
     if (!location) return nullptr;
     if (writes && !size_if_writable(name, *location)) return nullptr;
+    if (writes && !spares_dependants(location->path, "writing to it", request.force)) return nullptr;
     auto image = Image::open(location->path, location->open, command_opener());
     if (image) return std::move(*image);
     open_error(name, *location, image.error());

@@ -20,6 +20,7 @@ int map_command(int argc, char** argv);
 int measure_command(int argc, char** argv);
 int rebase_command(int argc, char** argv);
 int resize_command(int argc, char** argv);
+int rm_command(int argc, char** argv);
 int snap_command(int argc, char** argv);
 int snapshot_command(int argc, char** argv);
 int tree_command(int argc, char** argv);

@@ -89,9 +89,7 @@ bool resolve_target(Request& request) {
         return false;
     }
     request.dd.path = target->path;
-    const auto harmless = protect_dependants(target->path, "writing over it", request.force);
-    if (!harmless) print_error(harmless.error());
-    return harmless.has_value();
+    return spares_dependants(target->path, "writing over it", request.force);
 }
 
 }  // namespace

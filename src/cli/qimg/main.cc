@@ -34,6 +34,7 @@ constexpr Command commands[] = {
     {"measure", measure_command, "tell how much space a new image will need"},
     {"rebase", rebase_command, "put an overlay on another backing image"},
     {"resize", resize_command, "make the disk longer or shorter"},
+    {"rm", rm_command, "remove images that nothing stands on"},
     {"snap", snap_command, "make an overlay of an image that stays as it is"},
     {"snapshot", snapshot_command, "list, make, go back to and delete snapshots inside an image"},
     {"tree", tree_command, "show which images stand on which"},

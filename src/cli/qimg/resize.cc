@@ -103,13 +103,8 @@ int resize_image(const std::string& name, const Request& request, const SizeChan
     const auto current = size_if_writable(name, *source);
     if (!current || !is_allowed(request, change, *current)) return 1;
 
-    if (*change.apply(*current) < *current) {
-        const auto harmless = protect_dependants(source->path, "making it shorter", request.force);
-        if (!harmless) {
-            print_error(harmless.error());
-            return 1;
-        }
-    }
+    const bool shortens = *change.apply(*current) < *current;
+    if (shortens && !spares_dependants(source->path, "making it shorter", request.force)) return 1;
     ResizeOptions options;
     options.path = source->path;
     options.open = source->open;

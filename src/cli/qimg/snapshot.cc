@@ -15,6 +15,7 @@
 #include "cli/qimg/messages.hpp"
 #include "cli/qimg/opener.hpp"
 #include "cli/qimg/output_format.hpp"
+#include "cli/qimg/refusal.hpp"
 #include "cli/qimg/source_image.hpp"
 #include "qimg/printable.hpp"
 
@@ -22,7 +23,7 @@ namespace qimg::cli {
 
 namespace {
 
-enum Key : int { output = long_only(0) };
+enum Key : int { output = long_only(0), force };
 
 constexpr OptionSpec option_specs[] = {
     {'l', "list"},
@@ -33,6 +34,7 @@ constexpr OptionSpec option_specs[] = {
     {'U', "force-share"},
     {'q', "quiet"},
     {output, "output", true},
+    {force, "force"},
     {object, "object", true},
     {image_opts, "image-opts"},
 };
@@ -47,6 +49,7 @@ constexpr const char* help =
     "  -d, --delete SNAPSHOT\n"
     "  -f, --format FORMAT   qcow2, instead of what the first bytes say\n"
     "      --output human|json  how to print the list\n"
+    "      --force           go back although other images stand on this one\n"
     "  -U, --force-share     list those of an image that is in use\n"
     "  -q, --quiet           accepted: only errors are printed anyway\n"
     "      --image-opts      IMAGE is a list such as driver=qcow2,file.filename=NAME\n"
@@ -57,6 +60,7 @@ struct Request {
     int action = 0;  // the key of the option that names it
     std::string name;
     std::string output_name = "human";
+    bool force = false;
 };
 
 // Takes one option; the exit status when that ends the command.
@@ -71,6 +75,9 @@ std::optional<int> take_option(Request& request, int key, const Arguments& argum
             if (key != 'l') request.name = arguments.value();
             break;
         case 'q':
+            break;
+        case force:
+            request.force = true;
             break;
         case output:
             request.output_name = arguments.value();
@@ -163,6 +170,8 @@ int snapshot_command(int argc, char** argv) {
         return 1;
     }
     if (!size_if_writable(operands[0], *source)) return 1;
+    const bool changes_disk = request.action == 'a';
+    if (changes_disk && !spares_dependants(source->path, "going back to a snapshot", request.force)) return 1;
     return act(request.action, options);
 }
 
