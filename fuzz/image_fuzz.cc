@@ -1,13 +1,15 @@
-// Opens arbitrary bytes as a qcow2 image; maps, reads, writes, zeroes, discards and takes a snapshot of it, and
-// changes its bitmaps.
+// Opens arbitrary bytes as a qcow2 image; digests its tables, maps, reads, writes, zeroes, discards and takes a
+// snapshot of it, and changes its bitmaps.
 // SPDX-License-Identifier: Apache-2.0
 #include <cstddef>
 #include <cstdint>
 
 #include "base/bytes.hpp"
 #include "format/qcow2/bitmap_changes.hpp"
+#include "format/qcow2/pin.hpp"
 #include "format/qcow2/qcow2.hpp"
 #include "format/qcow2/snapshot_changes.hpp"
+#include "format/qcow2/table_digest.hpp"
 #include "qimg/image.hpp"
 
 using namespace qimg;
@@ -40,6 +42,8 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     qcow2::Qcow2& qcow2 = **format;
     ImageInfo info;
     (void)qcow2.describe(info);
+    (void)qcow2::table_digest(qcow2);
+    if (const auto* pin = qcow2.header().find(qcow2::disk::extension_pin)) (void)qcow2::parse_pin(pin->data);
     Image image("fuzz", std::move(*format), nullptr);
     const std::uint64_t length = std::min<std::uint64_t>(image.size(), 100000);
     Bytes buffer(length);
