@@ -59,6 +59,7 @@ class L2Cache {
     void drop_all();
 
     bool is_dirty() const { return !dirty_.empty(); }
+    bool is_changed(HostOffset at) const { return dirty_.contains(at.bytes); }
     // True when so many tables wait to be written that it is time to do so.
     bool is_full() const { return dirty_.size() * geometry_.cluster_bytes() >= dirty_bytes_max; }
     // Changed tables to the file, in the order of their offsets.

@@ -113,6 +113,8 @@ Result<void> Qcow2::release_pending() {
     TRY(barrier());
     std::vector<ClusterRun> freed;
     for (const ClusterRun& run : std::exchange(pending_releases_, {})) {
+        // whoever claimed these had no right to: they stay in use
+        if (MetadataMap::find_named_by_header(run, header_)) continue;
         TRY(refcounts_.subtract(run));
         for (std::uint64_t cluster = run.first; cluster < run.first + run.count; ++cluster) {
             const std::uint64_t left = TRY(refcounts_.get(cluster));
@@ -120,10 +122,7 @@ Result<void> Qcow2::release_pending() {
             // the tail of the compressed clusters may be gone with them
             if (cluster == compressed_end_ / cluster_bytes()) compressed_end_ = 0;
             l2_cache_.drop(geometry().offset_of(cluster));
-            for (auto table = first_table_from(cluster);
-                 table != tables_at_open_.end() && table->cluster == cluster; ++table) {
-                table->in_use = false;
-            }
+            metadata_map_.forget(cluster);
             if (!freed.empty() && freed.back().first + freed.back().count == cluster) {
                 ++freed.back().count;
             } else {
@@ -154,47 +153,70 @@ void Qcow2::release_later(ClusterRun run) {
     pending_releases_.push_back(run);
 }
 
-// What the tables pointed to before the first change. Tables made since then are counted by ourselves.
-void Qcow2::remember_tables() {
-    tables_at_open_.clear();
-    for (const std::uint64_t entry : l1_) {
-        const HostOffset at(entry & disk::offset_mask);
-        if (at.bytes != 0) tables_at_open_.push_back({geometry().cluster_at(at), true});
-    }
-    for (const std::uint64_t entry : refcounts_.table()) {
-        if (entry != 0) tables_at_open_.push_back({geometry().cluster_at(HostOffset(entry)), true});
-    }
-    std::ranges::sort(tables_at_open_, {}, &TableAtOpen::cluster);
+ClusterRun Qcow2::clusters_of(HostRange range) const {
+    const std::uint64_t first = geometry().cluster_at(range.start);
+    return {first, geometry().cluster_at(range.end() - 1) - first + 1};
 }
 
-std::vector<Qcow2::TableAtOpen>::iterator Qcow2::first_table_from(std::uint64_t cluster) {
-    return std::ranges::lower_bound(tables_at_open_, cluster, {}, &TableAtOpen::cluster);
+Result<void> Qcow2::map_metadata() {
+    metadata_map_.load(geometry(), l1_, refcounts_.table());
+    const std::vector<Snapshot> snapshots = TRY(read_snapshots(*storage_, header_));
+    know_snapshots(snapshots, snapshot_table_bytes(snapshots));
+    return metadata_map_.check_disjoint(header_, storage_->name());
+}
+
+void Qcow2::know_snapshots(std::span<const Snapshot> snapshots, std::uint64_t table_bytes) {
+    metadata_map_.set_snapshots(geometry(), snapshots, table_bytes);
 }
 
 // Wrong refcounts can call a cluster free that holds metadata: writing there would destroy the image.
-Result<void> Qcow2::check_not_metadata(ClusterRun run) {
-    const auto overlaps = [&](HostOffset at, std::uint64_t bytes) {
-        const std::uint64_t first = geometry().cluster_at(at);
-        return bytes != 0 && first < run.first + run.count &&
-               run.first < first + geometry().clusters_for(bytes);
-    };
-    const auto refuse = [&](std::string_view what) {
-        return failf(ErrorKind::corrupt,
-                     "{}: cluster at {:#x} counts as free, but is part of the {}; nothing was changed there, "
-                     "run check",
-                     printable(storage_->name()), geometry().offset_of(run.first).bytes, what);
-    };
-    if (run.first == 0) return refuse("image header");
-    if (overlaps(header_.l1_table, header_.l1_entries * table_entry_bytes)) return refuse("active L1 table");
-    if (overlaps(header_.refcount_table, header_.refcount_table_clusters * cluster_bytes())) {
-        return refuse("refcount table");
-    }
-    if (header_.snapshot_count != 0 && overlaps(header_.snapshot_table, 1)) return refuse("snapshot table");
-    for (auto table = first_table_from(run.first);
-         table != tables_at_open_.end() && table->cluster < run.first + run.count; ++table) {
-        if (table->in_use) return refuse("L2 tables or refcount blocks");
-    }
-    return {};
+Result<void> Qcow2::check_not_metadata(ClusterRun run) const {
+    const auto kind = metadata_map_.find(run, header_);
+    if (!kind) return {};
+    return failf(ErrorKind::corrupt,
+                 "{}: cluster at {:#x} counts as free, but is part of the {}; nothing was changed there, "
+                 "run check",
+                 printable(storage_->name()), geometry().offset_of(run.first).bytes, name_of(*kind));
+}
+
+static std::unexpected<Error> overlapping(const Storage& file, HostOffset at, MetadataKind kind) {
+    return failf(ErrorKind::corrupt,
+                 "{}: Preventing invalid write on metadata (overlaps with {}) at {:#x}; run check",
+                 printable(file.name()), name_of(kind), at.bytes);
+}
+
+bool Qcow2::may_write_in_place(HostRange range) const {
+    if (header_.has_data_file()) return true;
+    return range.end().bytes <= file_end_ && !metadata_map_.find(clusters_of(range), header_);
+}
+
+Result<void> Qcow2::check_in_place(HostRange range) {
+    if (header_.has_data_file()) return {};
+    if (const auto kind = metadata_map_.find(clusters_of(range), header_))
+        return overlapping(*storage_, range.start, *kind);
+    return check_inside_file(range);
+}
+
+// A file that lost its end, or never got it, may go on behind it as far as its refcounts and the size of its
+// disk make believable. Else a few bytes of a table could make it exabytes long.
+Result<void> Qcow2::check_inside_file(HostRange range) {
+    if (range.end().bytes <= file_end_) return {};
+    const std::uint64_t file_bytes = TRY(storage_->size());
+    file_end_ = round_up(file_bytes, cluster_bytes());
+    if (range.end().bytes <= file_end_) return {};
+    const std::uint64_t refcount = TRY(refcounts_.get(geometry().cluster_at(range.start)));
+    if (refcount != 0 && range.start.bytes < file_end_ + header_.size) return {};
+    return failf(ErrorKind::corrupt, "{}: cluster at {:#x} lies past the end of the file; run check",
+                 printable(storage_->name()), range.start.bytes);
+}
+
+// A L2 table that is to be changed where it is.
+Result<void> Qcow2::check_table_in_place(HostOffset at) {
+    const HostRange table(at, cluster_bytes());
+    if (const auto kind = metadata_map_.find_beside_l2(clusters_of(table), header_))
+        return overlapping(*storage_, at, *kind);
+    if (l2_cache_.is_changed(at)) return {};  // the file may not have it yet
+    return check_inside_file(table);
 }
 
 Result<void> Qcow2::prepare_changing() {
@@ -206,7 +228,7 @@ Result<void> Qcow2::prepare_changing() {
     if (header_.is(disk::incompatible_dirty)) TRY(repair_refcounts(*this, options_.on_finding));
     TRY(l1());
     TRY(refcounts_.load());
-    remember_tables();
+    TRY(map_metadata());
     TRY(start_tracking());
     prepared_ = true;
     return clear_unknown_autoclear();

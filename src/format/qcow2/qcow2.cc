@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "base/checked.hpp"
 #include "base/text.hpp"
 #include "base/try.hpp"
 #include "format/qcow2/bitmaps.hpp"
@@ -79,6 +80,27 @@ bool continues(const Mapping& mapping, const Piece& piece) {
     return !piece.host || *piece.host == *mapping.host + mapping.range.length;
 }
 
+// A table that the file does not have would cost memory, with a chain of such images any amount.
+Result<void> check_l1_place(const Storage& file, const Header& header, std::uint64_t file_bytes) {
+    const std::uint64_t bytes = header.l1_entries * table_entry_bytes;
+    if (fits_within(header.l1_table.bytes, bytes, round_up(file_bytes, header.geometry.cluster_bytes())))
+        return {};
+    return failf(ErrorKind::corrupt,
+                 "{}: the active L1 table, {} bytes at {:#x}, goes past the end of the file",
+                 printable(file.name()), bytes, header.l1_table.bytes);
+}
+
+// Each L2 table takes a cluster of the file. More of them would be the same ones again and again, and work
+// without end.
+Result<void> check_l1_work(const Storage& file, const Geometry& geometry, std::span<const std::uint64_t> l1,
+                           std::uint64_t file_bytes) {
+    const auto tables = static_cast<std::uint64_t>(
+        std::ranges::count_if(l1, [](std::uint64_t entry) { return (entry & disk::offset_mask) != 0; }));
+    if (tables <= geometry.clusters_for(file_bytes)) return {};
+    return failf(ErrorKind::corrupt, "{}: {} L2 tables in a file of {} clusters; run check",
+                 printable(file.name()), tables, geometry.clusters_for(file_bytes));
+}
+
 }  // namespace
 
 Qcow2::Qcow2(std::unique_ptr<Storage> storage, Header header, const Qcow2Options& options)
@@ -134,7 +156,10 @@ Result<void> Qcow2::describe(ImageInfo& info) const {
 Result<std::span<const std::uint64_t>> Qcow2::l1() const {
     const std::lock_guard lock(l1_mutex_);
     if (!l1_loaded_) {
+        const std::uint64_t file_bytes = TRY(storage_->size());
+        TRY(check_l1_place(*storage_, header_, file_bytes));
         l1_ = TRY(read_l1_table(*storage_, geometry(), header_.l1_table, header_.l1_entries));
+        TRY(check_l1_work(*storage_, geometry(), l1_, file_bytes));
         l1_loaded_ = true;
     }
     return std::span<const std::uint64_t>(l1_);
@@ -216,6 +241,9 @@ Result<Mapping> Qcow2::map_table(const L2Table& table, GuestRange range, HostOff
         mapping.range.length += piece.bytes;
     }
     mapping.range = intersection(mapping.range, range);
+    // nothing is asked of an image that is only read
+    if (mapping.in_place && prepared_)
+        mapping.in_place = may_write_in_place(HostRange(*mapping.host, mapping.range.length));
     return mapping;
 }
 

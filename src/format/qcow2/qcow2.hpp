@@ -16,6 +16,7 @@
 #include "format/qcow2/changed_ranges.hpp"
 #include "format/qcow2/header.hpp"
 #include "format/qcow2/l2_cache.hpp"
+#include "format/qcow2/metadata_map.hpp"
 #include "format/qcow2/refcounts.hpp"
 
 namespace qimg::qcow2 {
@@ -115,6 +116,13 @@ class Qcow2 final : public Format {
     void release_later(ClusterRun run);
     // Releases what a L2 entry of the active tables refers to.
     void release_entry(const L2Entry& entry);
+    // The same for clusters of guest data. What an entry wrongly claims, although metadata lies there, stays.
+    void release_data(ClusterRun run);
+    // Errors: corrupt when a L2 entry leads a write to metadata, or past the end of the file to where no
+    // refcount says that there is a cluster.
+    Result<void> check_in_place(HostRange range);
+    // To be told when header() has another snapshot table, and its length in bytes.
+    void know_snapshots(std::span<const Snapshot> snapshots, std::uint64_t table_bytes);
     // Finds out afresh which bitmaps record changes, and up to which end of the disk.
     Result<void> start_tracking();
     // Drops cached tables and counts after the file was changed behind them.
@@ -125,16 +133,11 @@ class Qcow2 final : public Format {
   private:
     Result<void> check_l2_offset(std::uint64_t l1_index, std::uint64_t entry) const;
     Result<Mapping> map_table(const L2Table& table, GuestRange range, HostOffset table_at) const;
-    Result<Reservation> reserve_in_place(const L2Table& table, GuestRange range) const;
+    Result<Reservation> reserve_in_place(const L2Table& table, GuestRange range);
     Result<Reservation> reserve_fresh(const L2Table& table, GuestRange range);
     bool is_own(const L2Entry& entry) const;
     Result<HostOffset> place_compressed(std::uint64_t bytes);
     Result<bool> zero_cluster(const WritableTable& place, GuestRange part, bool keep_space);
-    // A table that the file had when the first change was prepared.
-    struct TableAtOpen {
-        std::uint64_t cluster;
-        bool in_use;
-    };
     // Changes that bitmaps have to know of, since the last flush.
     struct BitmapTracking {
         bool is_on = false;
@@ -142,9 +145,12 @@ class Qcow2 final : public Format {
         ChangedRanges changed;
         std::vector<HostOffset> marked;  // directory entries: marked as in use by us, once something changed
     };
-    void remember_tables();
-    std::vector<TableAtOpen>::iterator first_table_from(std::uint64_t cluster);
-    Result<void> check_not_metadata(ClusterRun run);
+    ClusterRun clusters_of(HostRange range) const;
+    Result<void> map_metadata();
+    Result<void> check_not_metadata(ClusterRun run) const;
+    Result<void> check_table_in_place(HostOffset at);
+    Result<void> check_inside_file(HostRange range);
+    bool may_write_in_place(HostRange range) const;
     Result<void> write_metadata();
     Result<void> write_refcounts();
     Result<void> write_l1();
@@ -169,7 +175,8 @@ class Qcow2 final : public Format {
     L2Cache l2_cache_;
     Refcounts refcounts_;
     std::vector<ClusterRun> pending_releases_;
-    std::vector<TableAtOpen> tables_at_open_;  // by cluster
+    MetadataMap metadata_map_;
+    std::uint64_t file_end_ = 0;  // whole clusters that the file has at least
     BitmapTracking tracking_;
     std::uint64_t compressed_end_ = 0;  // where the last compressed cluster ended; 0: at a cluster's end
 };

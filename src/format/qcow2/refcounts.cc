@@ -135,6 +135,12 @@ Result<Refcounts::Block*> Refcounts::read_block(std::uint64_t index) {
         return failf(ErrorKind::corrupt, "{}: refcount block offset {:#x} unaligned (reftable index: {:#x})",
                      printable(storage_->name()), at.bytes, index);
     }
+    // a block is written before the table that points to it
+    const std::uint64_t file_bytes = TRY(storage_->size());
+    if (at.bytes >= file_bytes) {
+        return failf(ErrorKind::corrupt, "{}: refcount block {} at {:#x} is outside image; run check",
+                     printable(storage_->name()), index, at.bytes);
+    }
     auto fresh = std::make_unique<Block>();
     fresh->index = index;
     fresh->bytes.resize(geometry_.cluster_bytes());

@@ -24,7 +24,8 @@ ClusterRun referred_clusters(const Qcow2& image, const L2Entry& entry) {
 
 class RunCollector {
   public:
-    RunCollector(Qcow2& image, ReferenceChange change) : image_(image), change_(change) {}
+    RunCollector(Qcow2& image, ReferenceChange change, bool is_data)
+        : image_(image), change_(change), is_data_(is_data) {}
 
     Result<void> take(ClusterRun next) {
         if (next.count == 0) return {};
@@ -41,13 +42,14 @@ class RunCollector {
         const ClusterRun run = std::exchange(run_, {});
         if (run.count == 0) return {};
         if (change_ == ReferenceChange::add) return image_.refcounts().add(run);
-        image_.release_later(run);
+        is_data_ ? image_.release_data(run) : image_.release_later(run);
         return {};
     }
 
   private:
     Qcow2& image_;
     ReferenceChange change_;
+    bool is_data_;
     ClusterRun run_;
 };
 
@@ -84,8 +86,8 @@ Result<void> update_table(Qcow2& image, HostOffset at, CopiedRule flags) {
 }  // namespace
 
 Result<void> change_references(Qcow2& image, std::span<const std::uint64_t> l1, ReferenceChange change) {
-    RunCollector tables(image, change);
-    RunCollector data(image, change);
+    RunCollector tables(image, change, false);
+    RunCollector data(image, change, true);
     for (const std::uint64_t l1_entry : l1) {
         const HostOffset at = TRY(checked_l2_offset(image, l1_entry));
         if (at.bytes == 0) continue;

@@ -71,8 +71,9 @@ Result<HostOffset> write_l1_table(Qcow2& image, std::span<const std::uint64_t> e
 Result<void> replace_snapshot_table(Qcow2& image, const std::vector<Snapshot>& snapshots) {
     image.header().snapshot_count = static_cast<std::uint32_t>(snapshots.size());
     image.header().snapshot_table = HostOffset(0);
-    if (snapshots.empty()) return {};
     const Bytes raw = serialize_snapshots(snapshots);
+    image.know_snapshots(snapshots, raw.size());
+    if (snapshots.empty()) return {};
     if (raw.size() > snapshot_table_bytes_max || snapshots.size() > snapshots_max) {
         return fail(ErrorKind::no_space, "The snapshot table would become too large", EFBIG);
     }

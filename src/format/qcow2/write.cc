@@ -40,6 +40,7 @@ Result<WritableTable> Qcow2::writable_table(GuestOffset at) {
     if (l2_cache_.is_full()) TRY(write_metadata());
     if ((entry & disk::flag_copied) != 0 && old.bytes != 0) {
         TRY(check_l2_offset(index, entry));
+        TRY(check_table_in_place(old));
         std::shared_ptr<L2Table> own = TRY(l2_cache_.read_for_writing(old));
         return WritableTable{old, std::move(own)};
     }
@@ -52,6 +53,7 @@ Result<WritableTable> Qcow2::writable_table(GuestOffset at) {
     const ClusterRun place = TRY(allocate_clusters(1));
     const HostOffset host = geometry().offset_of(place.first);
     l2_cache_.insert_new(host, table);
+    metadata_map_.add_l2(place.first);
     TRY(set_l1_entry(index, host.bytes | disk::flag_copied));
     if (old.bytes != 0) release_later({geometry().cluster_at(old), 1});
     return WritableTable{host, std::move(table)};
@@ -66,7 +68,7 @@ Result<Reservation> Qcow2::reserve(GuestRange range) {
 }
 
 // The host cluster is there; publishing will only say that it holds data.
-Result<Reservation> Qcow2::reserve_in_place(const L2Table& table, GuestRange range) const {
+Result<Reservation> Qcow2::reserve_in_place(const L2Table& table, GuestRange range) {
     const std::uint64_t first = geometry().l2_index(range.start);
     const GuestOffset cluster(round_down(range.start.bytes, cluster_bytes()));
     const L2Entry entry = table.get(first);
@@ -81,6 +83,7 @@ Result<Reservation> Qcow2::reserve_in_place(const L2Table& table, GuestRange ran
                entry.subcluster(static_cast<unsigned>((stop - cluster) / unit)) != SubclusterKind::data) {
             stop += unit;
         }
+        TRY(check_in_place(HostRange(entry.host(), cluster_bytes())));
         return Reservation{GuestRange::between(start, stop), entry.host() + (start - cluster), false};
     }
     std::uint64_t count = 1;
@@ -92,6 +95,7 @@ Result<Reservation> Qcow2::reserve_in_place(const L2Table& table, GuestRange ran
                               next.host() == entry.host() + count * cluster_bytes();
         if (!same_run) break;
     }
+    TRY(check_in_place(HostRange(entry.host(), count * cluster_bytes())));
     return Reservation{GuestRange(cluster, count * cluster_bytes()), entry.host(), false};
 }
 
@@ -174,12 +178,14 @@ void Qcow2::release_entry(const L2Entry& entry) {
     if (header_.has_data_file()) return;
     if (entry.is_compressed()) {
         const CompressedPlace place = entry.compressed(geometry());
-        const std::uint64_t first = geometry().cluster_at(place.host);
-        const std::uint64_t last = geometry().cluster_at(place.host + (place.bytes - 1));
-        release_later({first, last - first + 1});
+        release_data(clusters_of(HostRange(place.host, place.bytes)));
     } else if (entry.has_host()) {
-        release_later({geometry().cluster_at(entry.host()), 1});
+        release_data({geometry().cluster_at(entry.host()), 1});
     }
+}
+
+void Qcow2::release_data(ClusterRun run) {
+    if (!metadata_map_.find(run, header_)) release_later(run);
 }
 
 // Compressed clusters lie one behind the other, several to a host cluster; each counts as a reference to the

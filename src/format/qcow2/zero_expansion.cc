@@ -116,6 +116,7 @@ Result<void> TableExpansion::clear_kept() const {
         HostRange run(kept_at_[i], geometry_.cluster_bytes());
         for (++i; i < kept_at_.size() && kept_at_[i] == run.end(); ++i)
             run.length += geometry_.cluster_bytes();
+        TRY(image_.check_in_place(run));
         TRY(image_.storage().write_zeroes(run));
     }
     return {};
