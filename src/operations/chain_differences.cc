@@ -83,18 +83,15 @@ class Differences {
         }
     }
 
-    // `run` is unallocated in the overlay.
-    Result<void> keep(GuestRange run) {
-        for (GuestOffset at = run.start; at < run.end();) {
-            const GuestRange rest = GuestRange::between(at, run.end());
-            const GuestOffset equal_end = TRY(end_of_equal(rest));
-            at = equal_end == run.end() ? equal_end : std::max(at, unit_start(equal_end));
-            if (at == run.end()) break;
-            const GuestRange window = TRY(next_window(GuestRange::between(at, run.end())));
-            TRY(compare(window));
-            at = window.end();
-        }
-        return {};
+    // `run` is unallocated in the overlay. Skips what is equal without being read, however long that is, and
+    // deals with one window of what is not; returns how far that went.
+    Result<GuestOffset> keep_next(GuestRange run) {
+        const GuestOffset equal_end = TRY(end_of_equal(run));
+        if (equal_end == run.end()) return equal_end;
+        const GuestOffset at = std::max(run.start, unit_start(equal_end));
+        const GuestRange window = TRY(next_window(GuestRange::between(at, run.end())));
+        TRY(compare(window));
+        return window.end();
     }
 
     std::uint64_t bytes_copied() const { return bytes_copied_; }
@@ -217,16 +214,10 @@ Result<std::uint64_t> keep_differences(Image& overlay, const Image* other, bool 
     if (compress) compressor = TRY(ClusterCompressor::make(overlay));
     Differences differences(overlay, other, compressor.get());
     const GuestOffset end(overlay.size());
-    // in steps, so that a long unallocated run does not keep the progress from being told
-    constexpr std::uint64_t step_bytes = 64 * MiB;
     for (GuestOffset at(0); at < end;) {
         const Mapping mapping = TRY(overlay.format().map(GuestRange::between(at, end)));
-        GuestRange run = mapping.range;
-        if (mapping.kind == MappingKind::unallocated) {
-            run = GuestRange::between(at, std::min(run.end(), at + step_bytes));
-            TRY(differences.keep(run));
-        }
-        at = run.end();
+        at = mapping.range.end();
+        if (mapping.kind == MappingKind::unallocated) at = TRY(differences.keep_next(mapping.range));
         progress.update(at.bytes, overlay.size());
         if (progress.cancelled()) {
             return fail(ErrorKind::cancelled, "interrupted; the old backing image is in use still");
