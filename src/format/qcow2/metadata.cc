@@ -162,7 +162,26 @@ Result<void> Qcow2::map_metadata() {
     metadata_map_.load(geometry(), l1_, refcounts_.table());
     const std::vector<Snapshot> snapshots = TRY(read_snapshots(*storage_, header_));
     know_snapshots(snapshots, snapshot_table_bytes(snapshots));
-    return metadata_map_.check_disjoint(header_, storage_->name());
+    TRY(metadata_map_.check_disjoint(header_, storage_->name()));
+    return check_counted();
+}
+
+// What the header names must not count as free before anything is put there.
+Result<void> Qcow2::check_counted() {
+    const std::pair<HostOffset, std::uint64_t> places[] = {
+        {HostOffset(0), 1},
+        {header_.l1_table, header_.l1_entries * table_entry_bytes},
+        {header_.refcount_table, header_.refcount_table_clusters * cluster_bytes()},
+        {header_.snapshot_table, header_.snapshot_count},
+    };
+    for (const auto& [at, bytes] : places) {
+        const std::uint64_t first = geometry().cluster_at(at);
+        for (std::uint64_t i = 0; i < geometry().clusters_for(bytes); ++i) {
+            const std::uint64_t refcount = TRY(refcounts_.get(first + i));
+            if (refcount == 0) TRY(check_not_metadata({first + i, 1}));
+        }
+    }
+    return {};
 }
 
 void Qcow2::know_snapshots(std::span<const Snapshot> snapshots, std::uint64_t table_bytes) {

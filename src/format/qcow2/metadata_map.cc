@@ -22,6 +22,8 @@ std::string_view name_of(MetadataKind kind) {
             return "refcount block";
         case MetadataKind::snapshot_table:
             return "snapshot table";
+        case MetadataKind::bitmap_directory:
+            return "bitmap directory";
         case MetadataKind::inactive_l1:
             break;
     }
@@ -72,7 +74,7 @@ void MetadataMap::forget(std::uint64_t cluster) {
 }
 
 // Areas that an image does not have are empty.
-std::array<MetadataMap::Area, 4> MetadataMap::areas_named_by(const Header& header,
+std::array<MetadataMap::Area, 5> MetadataMap::areas_named_by(const Header& header,
                                                              std::uint64_t snapshot_bytes) {
     const Geometry& geometry = header.geometry;
     const auto area = [&](HostOffset at, std::uint64_t bytes, MetadataKind kind) {
@@ -80,11 +82,17 @@ std::array<MetadataMap::Area, 4> MetadataMap::areas_named_by(const Header& heade
         return Area{first, first + geometry.clusters_for(bytes), kind};
     };
     const std::uint64_t table_bytes = header.refcount_table_clusters * geometry.cluster_bytes();
-    return {Area{0, 1, MetadataKind::header},
-            area(header.l1_table, header.l1_entries * table_entry_bytes, MetadataKind::active_l1),
-            area(header.refcount_table, table_bytes, MetadataKind::refcount_table),
-            area(header.snapshot_table, header.snapshot_count == 0 ? 0 : snapshot_bytes,
-                 MetadataKind::snapshot_table)};
+    disk::BitmapsExtension bitmaps{};
+    const Extension* extension = header.has_bitmaps() ? header.find(disk::extension_bitmaps) : nullptr;
+    if (extension != nullptr && extension->data.size() == sizeof(bitmaps))
+        bitmaps = qimg::load<disk::BitmapsExtension>(extension->data);
+    return {
+        Area{0, 1, MetadataKind::header},
+        area(header.l1_table, header.l1_entries * table_entry_bytes, MetadataKind::active_l1),
+        area(header.refcount_table, table_bytes, MetadataKind::refcount_table),
+        area(header.snapshot_table, header.snapshot_count == 0 ? 0 : snapshot_bytes,
+             MetadataKind::snapshot_table),
+        area(HostOffset(bitmaps.directory_offset), bitmaps.directory_size, MetadataKind::bitmap_directory)};
 }
 
 std::optional<MetadataKind> MetadataMap::find_in(std::span<const Area> areas, ClusterRun run) {

@@ -25,6 +25,7 @@ enum class MetadataKind {
     refcount_table,
     refcount_block,
     snapshot_table,
+    bitmap_directory,
     inactive_l1,
 };
 
@@ -66,7 +67,7 @@ class MetadataMap {
         MetadataKind kind;
     };
 
-    static std::array<Area, 4> areas_named_by(const Header& header, std::uint64_t snapshot_bytes);
+    static std::array<Area, 5> areas_named_by(const Header& header, std::uint64_t snapshot_bytes);
     static std::optional<MetadataKind> find_in(std::span<const Area> areas, ClusterRun run);
     const Table* first_table_in(ClusterRun run, bool with_l2) const;
 

@@ -147,6 +147,7 @@ class Qcow2 final : public Format {
     };
     ClusterRun clusters_of(HostRange range) const;
     Result<void> map_metadata();
+    Result<void> check_counted();
     Result<void> check_not_metadata(ClusterRun run) const;
     Result<void> check_table_in_place(HostOffset at);
     Result<void> check_inside_file(HostRange range);
