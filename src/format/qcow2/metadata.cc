@@ -13,6 +13,7 @@
 #include "base/endian.hpp"
 #include "base/text.hpp"
 #include "base/try.hpp"
+#include "format/qcow2/bitmaps.hpp"
 #include "format/qcow2/check.hpp"
 #include "format/qcow2/header_rewrite.hpp"
 #include "format/qcow2/qcow2.hpp"
@@ -168,11 +169,13 @@ Result<void> Qcow2::map_metadata() {
 
 // What the header names must not count as free before anything is put there.
 Result<void> Qcow2::check_counted() {
+    const BitmapDirectory bitmaps = TRY(read_bitmaps(*storage_, header_));
     const std::pair<HostOffset, std::uint64_t> places[] = {
         {HostOffset(0), 1},
         {header_.l1_table, header_.l1_entries * table_entry_bytes},
         {header_.refcount_table, header_.refcount_table_clusters * cluster_bytes()},
         {header_.snapshot_table, header_.snapshot_count},
+        {bitmaps.at, bitmaps.bytes},
     };
     for (const auto& [at, bytes] : places) {
         const std::uint64_t first = geometry().cluster_at(at);
