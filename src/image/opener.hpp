@@ -15,6 +15,9 @@ namespace qimg {
 
 // By the first bytes: "qcow2", the name of a format that is not ours, or else "raw".
 Result<std::string> probe_format(const Storage& storage);
+// Every format that the file has a signature of, in no special order: at its start, and where other programs look
+// for one, in ISO 9660's 17th sector and in the last 512 bytes. More than one: programs may not agree what it is.
+Result<std::vector<std::string>> formats_by_signature(const Storage& storage);
 // True for formats that exist and are none of ours.
 bool is_foreign_format(std::string_view name);
 

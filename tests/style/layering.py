@@ -14,6 +14,8 @@ MAY_USE = {layer: set(LADDER[: LADDER.index(layer) + 1]) for layer in LADDER}
 MAY_USE["iso9660"] = {"base", "storage", "iso9660"}
 MAY_USE["fat"] = {"base", "storage", "fat"}
 MAY_USE["seed"] = {"base", "storage", "iso9660", "fat", "seed"}
+MAY_USE["partition"] = {"base", "storage", "partition"}
+MAY_USE["operations"].add("partition")
 MAY_USE["guest"] = {"base", "storage", "image", "guest"}
 MAY_USE["vm"] = {"base", "vm"}
 # what a folder may use only as a stranger does, through include/qimg/

@@ -108,12 +108,14 @@ Result<void> parse_extensions(std::span<const std::byte> area, std::uint64_t are
     return {};
 }
 
-Result<void> parse_features(const disk::Header& raw, Header& header) {
+Result<void> check_features(const Header& header) {
     const std::uint64_t unknown = header.incompatible & ~disk::incompatible_known;
-    if (unknown != 0) {
-        return failf(ErrorKind::unsupported, "Unsupported qcow2 feature(s): {}",
-                     name_unknown_features(unknown, header.find(disk::extension_feature_names)));
-    }
+    if (unknown == 0) return {};
+    return failf(ErrorKind::unsupported, "Unsupported qcow2 feature(s): {}",
+                 name_unknown_features(unknown, header.find(disk::extension_feature_names)));
+}
+
+Result<void> parse_codec(const disk::Header& raw, Header& header) {
     const bool has_field = header.version >= 3 && raw.header_length > disk::header_bytes_v3_min;
     const unsigned type = has_field ? raw.compression_type : 0;
     if (header.is(disk::incompatible_compression) != (type != 0)) {
@@ -127,14 +129,16 @@ Result<void> parse_features(const disk::Header& raw, Header& header) {
         return corrupt("Extended L2 entries are only supported with cluster sizes of at least 16384 bytes",
                        fmt::format("cluster_bits {}", header.geometry.cluster_bits()));
     }
-    if (raw.crypt_method != 0) {
-        return failf(ErrorKind::unsupported, "Unsupported encryption method {}", +raw.crypt_method);
-    }
     if ((header.autoclear & disk::autoclear_data_file_raw) != 0 && !header.has_data_file()) {
         // meaningless without a data file; like every autoclear bit it may be dropped
         header.autoclear &= ~disk::autoclear_data_file_raw;
     }
     return {};
+}
+
+Result<void> check_encryption(const disk::Header& raw) {
+    if (raw.crypt_method == 0) return {};
+    return failf(ErrorKind::unsupported, "Unsupported encryption method {}", +raw.crypt_method);
 }
 
 Result<void> parse_tables(const disk::Header& raw, Header& header) {
@@ -252,14 +256,23 @@ bool has_magic(std::span<const std::byte> first_bytes) {
     return first_bytes.size() >= sizeof(be32) && load<be32>(first_bytes) == disk::magic;
 }
 
-Result<Header> read_header(const Storage& storage) {
+Result<ExaminedHeader> examine_header(const Storage& storage) {
+    ExaminedHeader examined;
+    Header& header = examined.header;
+    const auto take = [&](HeaderPart part, const Result<void>& parsed) {
+        if (!parsed) examined.faults.push_back({part, parsed.error()});
+        return parsed.has_value();
+    };
     std::array<std::byte, sizeof(disk::Header)> start;
     TRY(storage.read(HostOffset(0), start));
-    if (!has_magic(start)) return fail(ErrorKind::corrupt, "Image is not in qcow2 format");
+    if (!has_magic(start)) {
+        examined.faults.push_back(
+            {HeaderPart::start, fail(ErrorKind::corrupt, "Image is not in qcow2 format").error()});
+        return examined;
+    }
     const auto raw = load<disk::Header>(start);
-
-    Header header;
-    TRY(parse_geometry(raw, header));
+    // nothing else can be found without these
+    if (!take(HeaderPart::start, parse_geometry(raw, header))) return examined;
     const std::uint32_t length = header.version == 2 ? disk::header_bytes_v2 : +raw.header_length;
     Bytes cluster(header.geometry.cluster_bytes());
     TRY(storage.read(HostOffset(0), cluster));
@@ -273,11 +286,20 @@ Result<Header> read_header(const Storage& storage) {
     if (raw.backing_file_offset >= length && raw.backing_file_offset < extensions_end) {
         extensions_end = raw.backing_file_offset;
     }
-    TRY(parse_extensions(std::span(cluster).subspan(length, extensions_end - length), length, header));
-    TRY(parse_features(raw, header));
-    TRY(parse_tables(raw, header));
-    TRY(parse_backing_file(raw, storage, header));
-    return header;
+    const auto extensions = std::span(cluster).subspan(length, extensions_end - length);
+    take(HeaderPart::extensions, parse_extensions(extensions, length, header));
+    take(HeaderPart::features, check_features(header));
+    take(HeaderPart::codec, parse_codec(raw, header));
+    take(HeaderPart::encryption, check_encryption(raw));
+    take(HeaderPart::tables, parse_tables(raw, header));
+    take(HeaderPart::backing_name, parse_backing_file(raw, storage, header));
+    return examined;
+}
+
+Result<Header> read_header(const Storage& storage) {
+    ExaminedHeader examined = TRY(examine_header(storage));
+    if (!examined.faults.empty()) return std::unexpected<Error>(std::move(examined.faults.front().error));
+    return std::move(examined.header);
 }
 
 Bytes serialize_fields(const Header& header) {

@@ -70,6 +70,23 @@ bool has_magic(std::span<const std::byte> first_bytes);
 // as detail. qcow2 "Header", "Header extensions".
 Result<Header> read_header(const Storage& storage);
 
+// The parts that a header is read in, in this order.
+enum class HeaderPart { start, extensions, features, codec, encryption, tables, backing_name };
+
+struct HeaderFault {
+    HeaderPart part;
+    Error error;  // as of read_header()
+};
+
+// A header with all that is wrong with it, the first thing first; without faults it is what read_header()
+// gives. Its parts with faults, and all parts when it is the start, are as they would be in an empty header,
+// or half read: to be told about, not to be used. Errors: those of the storage.
+struct ExaminedHeader {
+    Header header;
+    std::vector<HeaderFault> faults;
+};
+Result<ExaminedHeader> examine_header(const Storage& storage);
+
 // The fixed fields alone, as long as the file's header has them: less than a sector, so that writing them at
 // offset 0 happens at once or not at all. Extensions and the backing file name stay as they are.
 Bytes serialize_fields(const Header& header);
