@@ -14,6 +14,7 @@
 #include "cli/qimg/opener.hpp"
 #include "cli/qimg/output_format.hpp"
 #include "cli/qimg/progress_bar.hpp"
+#include "cli/qimg/sandbox.hpp"
 #include "cli/qimg/source_image.hpp"
 
 namespace qimg::cli {
@@ -186,6 +187,7 @@ int compare_command(int argc, char** argv) {
     if (operands.size() != 2) return usage_error("Expecting two image file names");
     const auto format = parse_output_format(request.output_name);
     if (!format) return 1;
+    enter_sandbox();
     SourceOptions source = request.source;
     const auto first = open_image(operands[0], source);
     if (!first) return trouble;

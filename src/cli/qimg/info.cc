@@ -13,6 +13,7 @@
 #include "cli/qimg/messages.hpp"
 #include "cli/qimg/opener.hpp"
 #include "cli/qimg/output_format.hpp"
+#include "cli/qimg/sandbox.hpp"
 #include "cli/qimg/size_argument.hpp"
 #include "cli/qimg/source_image.hpp"
 #include "cli/qimg/verdict_text.hpp"
@@ -151,6 +152,7 @@ int info_command(int argc, char** argv) {
 
     const auto image = source_image(operands[0], request.source, Access::read_only);
     if (!image) return failed;
+    enter_sandbox();
     request.info.path = image->path;
     request.info.open = image->open;
     request.info.users = image->open.locking == Locking::share && !is_drop_in();

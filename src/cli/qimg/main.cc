@@ -8,6 +8,7 @@
 #include "cli/qimg/commands.hpp"
 #include "cli/qimg/messages.hpp"
 #include "cli/qimg/opener.hpp"
+#include "cli/qimg/sandbox.hpp"
 
 namespace {
 
@@ -53,6 +54,7 @@ void print_help() {
         "\nOptions:\n"
         "  -h, --help           print this and exit; after a command: its options\n"
         "  -V, --version        print the version and exit\n"
+        "      --no-sandbox     let commands that only read images keep all rights\n"
         "      --trust          follow names in image headers wherever they lead\n"
         "  -T, --trace PATTERN  accepted and ignored\n"
         "\nSupported formats: qcow2 raw\n"
@@ -60,7 +62,7 @@ void print_help() {
 }
 
 constexpr int stop = -1;
-constexpr int trust = 256;
+enum OwnOption : int { trust = 256, no_sandbox };
 
 // Reads the options before the command; the exit status, or `stop` when a command follows.
 int read_own_options(int argc, char** argv) {
@@ -68,6 +70,7 @@ int read_own_options(int argc, char** argv) {
                                             {"version", no_argument, nullptr, 'V'},
                                             {"trace", required_argument, nullptr, 'T'},
                                             {"trust", no_argument, nullptr, trust},
+                                            {"no-sandbox", no_argument, nullptr, no_sandbox},
                                             {nullptr, 0, nullptr, 0}};
     // "+": the first operand is the command, what follows is not ours
     for (int key; (key = ::getopt_long(argc, argv, "+:hVT:", long_options, nullptr)) != -1;) {
@@ -84,6 +87,9 @@ int read_own_options(int argc, char** argv) {
                 return 0;
             case trust:
                 trust_headers();
+                break;
+            case no_sandbox:
+                disable_sandbox();
                 break;
             default:
                 break;  // tracing: there is nothing to trace

@@ -16,6 +16,7 @@
 #include "cli/qimg/option_list.hpp"
 #include "cli/qimg/output_format.hpp"
 #include "cli/qimg/preallocation_name.hpp"
+#include "cli/qimg/sandbox.hpp"
 #include "cli/qimg/size_argument.hpp"
 #include "cli/qimg/snapshot_choice.hpp"
 #include "cli/qimg/source_image.hpp"
@@ -177,6 +178,7 @@ int measure_command(int argc, char** argv) {
     }
     const auto operands = arguments.operands();
     if (!resolve_source(request, operands)) return 1;
+    enter_sandbox();
     if (request.measure.source) {
         // what is wrong with the source is told before what is wrong with the target
         const auto image =
