@@ -72,6 +72,7 @@ constexpr int allowed[] = {
     SYS_sched_yield,
     SYS_sched_getaffinity,
     SYS_getcwd,
+    SYS_getdents64,
     SYS_uname,
     SYS_sysinfo,
 #if defined(__x86_64__)
@@ -89,7 +90,7 @@ constexpr int allowed[] = {
     SYS_prlimit64,
     SYS_tkill,
     SYS_getppid,
-    SYS_getdents64,
+
     SYS_process_vm_readv,
 #endif
 };

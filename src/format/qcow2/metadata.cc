@@ -161,8 +161,9 @@ ClusterRun Qcow2::clusters_of(HostRange range) const {
 
 Result<void> Qcow2::map_metadata() {
     metadata_map_.load(geometry(), l1_, refcounts_.table());
-    const std::vector<Snapshot> snapshots = TRY(read_snapshots(*storage_, header_));
-    know_snapshots(snapshots, snapshot_table_bytes(snapshots));
+    // a repair comes here with a table that breaks rules, too
+    const SnapshotTable table = TRY(survey_snapshots(*storage_, header_));
+    know_snapshots(table.snapshots, snapshot_table_bytes(table.snapshots));
     TRY(metadata_map_.check_disjoint(header_, storage_->name()));
     return check_counted();
 }
