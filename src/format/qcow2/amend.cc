@@ -110,7 +110,7 @@ Result<void> change_refcount_width(Qcow2& image, unsigned bits, Progress& progre
                                    std::vector<ClusterRun>& replaced) {
     const Geometry& old = image.geometry();
     const Geometry geometry(old.cluster_bits(), static_cast<unsigned>(std::countr_zero(bits)),
-                            old.extended_l2());
+                            old.extended_l2(), old.external_data());
     auto counts = read_refcounts(image, geometry.refcount_max());
     if (!counts) {
         Error error = std::move(counts).error();

@@ -36,7 +36,8 @@ Result<void> check_entry_widths(const Qcow2Layout& layout) {
 
 Geometry geometry_of(const Qcow2Layout& layout) {
     return Geometry(static_cast<unsigned>(std::countr_zero(layout.cluster_bytes)),
-                    static_cast<unsigned>(std::countr_zero(layout.refcount_bits)), layout.extended_l2);
+                    static_cast<unsigned>(std::countr_zero(layout.refcount_bits)), layout.extended_l2,
+                    layout.data_file.has_value());
 }
 
 Result<void> check_version_2(const Qcow2Layout& layout) {

@@ -30,12 +30,18 @@ inline constexpr std::uint64_t table_entry_bytes = 8;
 class Geometry {
   public:
     constexpr Geometry() = default;
-    constexpr Geometry(unsigned cluster_bits, unsigned refcount_order, bool extended_l2)
-        : cluster_bits_(cluster_bits), refcount_order_(refcount_order), extended_l2_(extended_l2) {}
+    constexpr Geometry(unsigned cluster_bits, unsigned refcount_order, bool extended_l2,
+                       bool external_data = false)
+        : cluster_bits_(cluster_bits),
+          refcount_order_(refcount_order),
+          extended_l2_(extended_l2),
+          external_data_(external_data) {}
 
     constexpr unsigned cluster_bits() const { return cluster_bits_; }
     constexpr std::uint64_t cluster_bytes() const { return 1ull << cluster_bits_; }
     constexpr bool extended_l2() const { return extended_l2_; }
+    // Guest data is in a file of its own, where offset 0 is a place like any other.
+    constexpr bool external_data() const { return external_data_; }
     constexpr std::uint64_t subcluster_bytes() const {
         return extended_l2_ ? cluster_bytes() / subclusters_per_cluster : cluster_bytes();
     }
@@ -80,6 +86,7 @@ class Geometry {
     unsigned cluster_bits_ = 16;
     unsigned refcount_order_ = 4;
     bool extended_l2_ = false;
+    bool external_data_ = false;
 };
 
 }  // namespace qimg::qcow2

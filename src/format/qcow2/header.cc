@@ -85,7 +85,8 @@ Result<void> parse_geometry(const disk::Header& raw, Header& header) {
         header.compatible = raw.compatible_features;
         header.autoclear = raw.autoclear_features;
     }
-    header.geometry = Geometry(bits, order, header.is(disk::incompatible_extended_l2));
+    header.geometry =
+        Geometry(bits, order, header.is(disk::incompatible_extended_l2), header.has_data_file());
     return {};
 }
 

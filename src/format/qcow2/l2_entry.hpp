@@ -28,15 +28,17 @@ struct L2Entry {
     constexpr bool is_compressed() const { return (word & disk::flag_compressed) != 0; }
     constexpr bool is_copied() const { return (word & disk::flag_copied) != 0; }
     constexpr HostOffset host() const { return HostOffset(word & disk::offset_mask); }
-    // A standard entry with a host cluster. With an external data file, host offset 0 is a real one, told
-    // by the copied flag.
-    constexpr bool has_host() const { return !is_compressed() && (host().bytes != 0 || is_copied()); }
+    // A standard entry with a host cluster. Only with an external data file is host offset 0 a real one, told
+    // by the copied flag; in the image's own file the header is there.
+    constexpr bool has_host(const Geometry& geometry) const {
+        return !is_compressed() && (host().bytes != 0 || (geometry.external_data() && is_copied()));
+    }
 
     constexpr ClusterKind kind(const Geometry& geometry) const {
         if (is_compressed()) return ClusterKind::compressed;
         const bool zero = !geometry.extended_l2() && (word & disk::flag_zero) != 0;
-        if (zero) return has_host() ? ClusterKind::zero_allocated : ClusterKind::zero_plain;
-        return has_host() ? ClusterKind::normal : ClusterKind::unallocated;
+        if (zero) return has_host(geometry) ? ClusterKind::zero_allocated : ClusterKind::zero_plain;
+        return has_host(geometry) ? ClusterKind::normal : ClusterKind::unallocated;
     }
 
     // With extended L2 entries; `index` below 32.
@@ -46,9 +48,9 @@ struct L2Entry {
                                                                       : SubclusterKind::unallocated;
     }
     // qcow2 "Extended L2 Entries": no subcluster is both allocated and zero, and data needs a host cluster.
-    constexpr bool is_bitmap_valid() const {
+    constexpr bool is_bitmap_valid(const Geometry& geometry) const {
         const std::uint64_t allocated = bitmap & 0xffffffff;
-        return (allocated & bitmap >> subclusters_per_cluster) == 0 && (allocated == 0 || has_host());
+        return (allocated & bitmap >> subclusters_per_cluster) == 0 && (allocated == 0 || has_host(geometry));
     }
 
     constexpr CompressedPlace compressed(const Geometry& geometry) const {

@@ -45,7 +45,7 @@ Piece subcluster_piece(const L2Entry& entry, const Geometry& geometry, std::uint
     while (last + 1 < subclusters_per_cluster && entry.subcluster(last + 1) == kind)
         ++last;
     std::optional<HostOffset> host;
-    if (entry.has_host() && kind != SubclusterKind::unallocated) host = entry.host() + skip;
+    if (entry.has_host(geometry) && kind != SubclusterKind::unallocated) host = entry.host() + skip;
     return {kind_of(kind), host, kind == SubclusterKind::data && entry.is_copied(), (last + 1) * unit - skip};
 }
 
@@ -208,12 +208,12 @@ static Result<void> check_entry(const L2Entry& entry, const Header& header, Gues
     if (!geometry.is_cluster_aligned(entry.host().bytes)) {
         return broken(fmt::format("Cluster allocation offset {:#x} unaligned", entry.host().bytes));
     }
-    if (geometry.extended_l2() ? !entry.is_bitmap_valid()
+    if (geometry.extended_l2() ? !entry.is_bitmap_valid(geometry)
                                : header.version < 3 && (entry.word & disk::flag_zero) != 0) {
         return broken(geometry.extended_l2() ? "Invalid subcluster bitmap"
                                              : "Zero cluster entry found in pre-v3 image");
     }
-    if (header.has_data_file() && entry.has_host() && entry.host().bytes != cluster.bytes) {
+    if (header.has_data_file() && entry.has_host(geometry) && entry.host().bytes != cluster.bytes) {
         return broken(fmt::format(
             "External data file host cluster offset {:#x} does not match guest cluster offset {:#x}",
             entry.host().bytes, cluster.bytes));

@@ -18,7 +18,7 @@ ClusterRun referred_clusters(const Qcow2& image, const L2Entry& entry) {
         const std::uint64_t first = geometry.cluster_at(place.host);
         return {first, geometry.cluster_at(place.host + (place.bytes - 1)) - first + 1};
     }
-    if (!entry.has_host()) return {};
+    if (!entry.has_host(geometry)) return {};
     return {geometry.cluster_at(entry.host()), 1};
 }
 
@@ -74,7 +74,7 @@ Result<void> update_table(Qcow2& image, HostOffset at, CopiedRule flags) {
     const auto table = TRY(image.l2_cache().read_for_writing(at));
     for (std::uint64_t i = 0; i < image.geometry().l2_entries(); ++i) {
         L2Entry entry = table->get(i);
-        if (entry.is_compressed() || !entry.has_host()) continue;
+        if (entry.is_compressed() || !entry.has_host(image.geometry())) continue;
         const std::uint64_t word = TRY(with_copied_flag(image, entry.word, entry.host(), flags));
         if (word == entry.word) continue;
         entry.word = word;

@@ -29,7 +29,7 @@ bool holds_data(const L2Entry& entry) {
 
 // A host cluster that only this entry refers to: what lies in it may be overwritten.
 bool Qcow2::is_own(const L2Entry& entry) const {
-    return entry.has_host() && entry.is_copied();
+    return entry.has_host(geometry()) && entry.is_copied();
 }
 
 Result<WritableTable> Qcow2::writable_table(GuestOffset at) {
@@ -179,7 +179,7 @@ void Qcow2::release_entry(const L2Entry& entry) {
     if (entry.is_compressed()) {
         const CompressedPlace place = entry.compressed(geometry());
         release_data(clusters_of(HostRange(place.host, place.bytes)));
-    } else if (entry.has_host()) {
+    } else if (entry.has_host(geometry())) {
         release_data({geometry().cluster_at(entry.host()), 1});
     }
 }
@@ -283,7 +283,8 @@ Result<void> Qcow2::discard(GuestRange range) {
         const WritableTable place = TRY(writable_table(at));
         const std::uint64_t index = geometry().l2_index(at);
         const L2Entry old = place.table->get(index);
-        const bool is_allocated = old.is_compressed() || old.has_host() || old.bitmap != 0 || old.word != 0;
+        const bool is_allocated =
+            old.is_compressed() || old.has_host(geometry()) || old.bitmap != 0 || old.word != 0;
         if (!is_allocated && !header_.backing_file) continue;
         L2Entry entry;
         if (geometry().extended_l2()) {

@@ -94,7 +94,7 @@ Result<void> TableExpansion::sort_out(const L2Table& table) {
                 fmt::format("Cluster allocation offset {:#x} unaligned (L2 offset: {:#x}, L2 index: {})",
                             entry.host().bytes, at_.bytes, hex(i)));
         }
-        if (entry.has_host()) {
+        if (entry.has_host(geometry_)) {
             const ClusterRun cluster{geometry_.cluster_at(entry.host()), 1};
             const std::uint64_t refcount = TRY(image_.refcounts().get(cluster.first));
             if (refcount == references_) {

@@ -23,9 +23,13 @@ TEST_CASE("an entry's kind follows from its flags and offset") {
     CHECK(L2Entry{disk::flag_compressed | 0x50123}.kind(plain) == ClusterKind::compressed);
 }
 
-TEST_CASE("host offset 0 is one only with the copied flag") {
-    CHECK(L2Entry{disk::flag_copied}.has_host());
-    CHECK_FALSE(L2Entry{0}.has_host());
+TEST_CASE("host offset 0 is one only in a data file, and only with the copied flag") {
+    const Geometry external(16, 4, false, true);
+    CHECK(L2Entry{disk::flag_copied}.has_host(external));
+    CHECK_FALSE(L2Entry{0}.has_host(external));
+    CHECK_FALSE(L2Entry{disk::flag_copied}.has_host(plain));
+    CHECK(L2Entry{disk::flag_copied}.kind(plain) == ClusterKind::unallocated);
+    CHECK(L2Entry{disk::flag_copied | 1}.kind(plain) == ClusterKind::zero_plain);
 }
 
 TEST_CASE("the zero bit means nothing with extended entries") {
@@ -52,7 +56,7 @@ TEST_CASE("a subcluster is data, zeroes or unallocated, and never two of them") 
     CHECK(entry.subcluster(0) == SubclusterKind::data);
     CHECK(entry.subcluster(1) == SubclusterKind::zeroes);
     CHECK(entry.subcluster(31) == SubclusterKind::unallocated);
-    CHECK(entry.is_bitmap_valid());
-    CHECK_FALSE(L2Entry{disk::flag_copied | 0x50000, 0x1 | 0x1ull << 32}.is_bitmap_valid());
-    CHECK_FALSE(L2Entry{0, 0x1}.is_bitmap_valid());
+    CHECK(entry.is_bitmap_valid(extended));
+    CHECK_FALSE(L2Entry{disk::flag_copied | 0x50000, 0x1 | 0x1ull << 32}.is_bitmap_valid(extended));
+    CHECK_FALSE(L2Entry{0, 0x1}.is_bitmap_valid(extended));
 }

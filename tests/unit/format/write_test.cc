@@ -107,3 +107,33 @@ TEST_CASE("a write past the end of the disk is refused and changes nothing") {
     CHECK(image->write(GuestOffset(~0ull), Bytes(10)).error().kind == ErrorKind::invalid_argument);
     CHECK(file.changing_calls() == calls);
 }
+
+namespace {
+
+// Makes the entry of the guest's cluster what nobody would write.
+void change_entry(Storage& file, std::uint64_t index, std::uint64_t word) {
+    const auto image = open_image(file);
+    const HostOffset table(as_qcow2(*image).l1().value()[0] & disk::offset_mask);
+    const be64 raw = word;
+    REQUIRE(file.write(table + index * sizeof(raw), std::as_bytes(std::span(&raw, 1))));
+}
+
+}  // namespace
+
+TEST_CASE("a copied flag without an offset is no place: guests neither read the header nor write to it") {
+    test::RecordingStorage file;
+    REQUIRE(create_empty(file, {}, MiB));
+    {
+        const auto image = open_image(file);
+        REQUIRE(image->write(GuestOffset(0), Bytes(10, std::byte{1})));
+        REQUIRE(image->flush());
+    }
+    change_entry(file, 1, disk::flag_copied);
+    const auto image = open_image(file);
+    Bytes bytes(64 * KiB);
+    REQUIRE(image->read(GuestOffset(64 * KiB), bytes));
+    CHECK(is_zero(bytes));
+    REQUIRE(image->write(GuestOffset(64 * KiB), Bytes(1000, std::byte{2})));
+    REQUIRE(image->flush());
+    CHECK(read_header(file));
+}

@@ -30,15 +30,11 @@ void L2Scan::add_line_once(HostOffset table, std::string line, std::uint64_t cor
     if (lines_++ < lines_max) findings.lines_once.push_back(std::move(line));
 }
 
-// Only an external data file has guest data at offset 0; the copied flag tells it from no data.
-bool L2Scan::has_host(const L2Entry& entry) const {
-    return entry.host().bytes != 0 || (header_.has_data_file() && entry.is_copied());
-}
-
 bool L2Scan::is_remarkable(const L2Entry& entry) const {
     if ((entry.word & remarkable_bits_) != 0) return true;
     const std::uint64_t allocated = entry.bitmap & all_subclusters_allocated;
-    return (allocated & entry.bitmap >> subclusters_per_cluster) != 0 || (allocated != 0 && !has_host(entry));
+    return (allocated & entry.bitmap >> subclusters_per_cluster) != 0 ||
+           (allocated != 0 && !entry.has_host(geometry_));
 }
 
 // How many bytes of `bytes` are entries that go on where `run` ends: nothing remarkable, the copied flag set.
@@ -81,7 +77,7 @@ void L2Scan::scan(std::span<const std::byte> bytes, TableUse& use) {
             run = {run.start + run.bytes, 0};
             if (judge(entry, at / step, use) == Verdict::skip) continue;
         }
-        if (!has_host(entry)) continue;
+        if (!entry.has_host(geometry_)) continue;
         flags &= entry.word;
         const HostOffset host = entry.host();
         if (host == run.start + run.bytes && allocated != 0 && is_aligned(host.bytes, cluster_bytes)) {
@@ -127,7 +123,7 @@ L2Scan::Verdict L2Scan::judge(const L2Entry& entry, std::uint64_t index, const T
         add_line(use.at, fmt::format("ERROR found l2 entry with reserved bits set: {:x}", entry.word));
     }
     const std::uint64_t allocated = entry.bitmap & all_subclusters_allocated;
-    if (!has_host(entry)) {
+    if (!entry.has_host(geometry_)) {
         if (allocated != 0) {
             add_line(use.at, "ERROR: Unallocated cluster has non-zero subcluster allocation map");
         }

@@ -63,7 +63,6 @@ class L2Scan {
 
     std::uint64_t continued_bytes(std::span<const std::byte> bytes, Run run) const;
     bool is_remarkable(const L2Entry& entry) const;
-    bool has_host(const L2Entry& entry) const;
     Verdict judge(const L2Entry& entry, std::uint64_t index, const TableUse& use);
     Verdict judge_compressed(const L2Entry& entry, std::uint64_t index, const TableUse& use);
     Verdict judge_unaligned(const L2Entry& entry, std::uint64_t index, const TableUse& use);
