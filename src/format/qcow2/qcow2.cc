@@ -228,7 +228,10 @@ Result<Mapping> Qcow2::map_table(const L2Table& table, GuestRange range, HostOff
         const std::uint64_t index = geometry().l2_index(at);
         const L2Entry entry = table.get(index);
         const GuestOffset cluster(round_down(at.bytes, cluster_bytes()));
-        TRY(check_entry(entry, header_, cluster, table_at, index));
+        if (const auto checked = check_entry(entry, header_, cluster, table_at, index); !checked) {
+            if (mapping.range.empty()) return std::unexpected<Error>(checked.error());
+            break;  // what comes before the broken entry can be read
+        }
         const Piece piece = cluster_piece(entry, geometry(), at - cluster);
         if (mapping.range.empty()) {
             mapping.kind = piece.kind;

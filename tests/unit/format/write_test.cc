@@ -137,3 +137,19 @@ TEST_CASE("a copied flag without an offset is no place: guests neither read the 
     REQUIRE(image->flush());
     CHECK(read_header(file));
 }
+
+TEST_CASE("what comes before a broken entry can be read") {
+    test::RecordingStorage file;
+    REQUIRE(create_empty(file, {}, MiB));
+    {
+        const auto image = open_image(file);
+        REQUIRE(image->write(GuestOffset(0), Bytes(128 * KiB, std::byte{1})));
+        REQUIRE(image->flush());
+    }
+    change_entry(file, 2, 0x12345200);
+    const auto image = open_image(file);
+    const auto mapping = image->format().map(GuestRange(GuestOffset(0), MiB));
+    REQUIRE(mapping);
+    CHECK(mapping->range == GuestRange(GuestOffset(0), 128 * KiB));
+    CHECK_FALSE(image->format().map(GuestRange(GuestOffset(128 * KiB), MiB - 128 * KiB)));
+}
