@@ -150,17 +150,20 @@ Result<void> create_empty(Storage& storage, const Qcow2Layout& layout, std::uint
 
     header.l1_entries = static_cast<std::uint32_t>(geometry.l1_entries_for(size));
     const std::uint64_t l1_bytes = header.l1_entries * table_entry_bytes;
-    const ClusterRun l1 =
-        TRY(refcounts.allocate(std::max<std::uint64_t>(geometry.clusters_for(l1_bytes), 1)));
-    header.l1_table = geometry.offset_of(l1.first);
+    if (l1_bytes != 0) {
+        const ClusterRun l1 = TRY(refcounts.allocate(geometry.clusters_for(l1_bytes)));
+        header.l1_table = geometry.offset_of(l1.first);
+    }
     header.refcount_table = refcounts.table_offset();
     header.refcount_table_clusters = static_cast<std::uint32_t>(refcounts.table_clusters());
 
     const Bytes first_cluster = TRY(serialize_header(header));
     TRY(refcounts.write_blocks());
     TRY(refcounts.write_table());
-    const std::uint64_t end = geometry.offset_of(refcounts.search_start()).bytes;
-    TRY(storage.resize(std::max(end - geometry.cluster_bytes(), header.l1_table.bytes + l1_bytes)));
+    const std::uint64_t used_clusters = TRY(refcounts.end_of_used_clusters());
+    // the last cluster may be cut short when it is the L1 table's
+    const std::uint64_t whole_clusters = used_clusters - (l1_bytes != 0 ? 1 : 0);
+    TRY(storage.resize(std::max(geometry.offset_of(whole_clusters).bytes, header.l1_table.bytes + l1_bytes)));
     return storage.write(HostOffset(0), first_cluster);
 }
 

@@ -56,7 +56,8 @@ ClusterRun clusters_of(const Geometry& geometry, HostOffset at, std::uint64_t by
 
 // Writes an L1 table to new clusters. The copied flags mean nothing outside the active table.
 Result<HostOffset> write_l1_table(Qcow2& image, std::span<const std::uint64_t> entries) {
-    Bytes raw(std::max<std::size_t>(entries.size(), 1) * table_entry_bytes);
+    if (entries.empty()) return HostOffset(0);
+    Bytes raw(entries.size() * table_entry_bytes);
     for (std::size_t i = 0; i < entries.size(); ++i) {
         store(std::span(raw).subspan(i * table_entry_bytes), be64(entries[i] & ~disk::flag_copied));
     }
@@ -176,8 +177,7 @@ Result<void> delete_snapshot(Qcow2& image, const std::string& name_or_id) {
     TRY(image.commit_header());
 
     TRY(change_references(image, entries, ReferenceChange::release));
-    image.release_later(clusters_of(geometry, gone.l1_table,
-                                    std::max<std::uint64_t>(gone.l1_entries, 1) * table_entry_bytes));
+    image.release_later(clusters_of(geometry, gone.l1_table, gone.l1_entries * table_entry_bytes));
     image.release_later(old_table);
     TRY(image.flush());
     TRY(update_copied_flags(image, CopiedRule::from_refcounts));

@@ -2,7 +2,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <doctest/doctest.h>
 
+#include "format/qcow2/check.hpp"
 #include "format/qcow2/create.hpp"
+#include "format/qcow2/resize.hpp"
+#include "format/qcow2/snapshot_changes.hpp"
 #include "qimg/image.hpp"
 #include "support/recording_storage.hpp"
 
@@ -152,4 +155,31 @@ TEST_CASE("what comes before a broken entry can be read") {
     REQUIRE(mapping);
     CHECK(mapping->range == GuestRange(GuestOffset(0), 128 * KiB));
     CHECK_FALSE(image->format().map(GuestRange(GuestOffset(128 * KiB), MiB - 128 * KiB)));
+}
+
+TEST_CASE("a snapshot of a disk without size has no L1 table, and none is given back") {
+    test::RecordingStorage file;
+    REQUIRE(create_empty(file, {}, 0));
+    const auto findings = [&] {
+        const auto image = open_image(file);
+        const auto report = check_image(as_qcow2(*image), Repair::none, {}, no_progress()).value();
+        return report.corruptions + report.leaks;
+    };
+    {
+        const auto image = open_image(file);
+        REQUIRE(create_snapshot(as_qcow2(*image), "first", {}));
+        REQUIRE(create_snapshot(as_qcow2(*image), "second", {}));
+    }
+    CHECK(findings() == 0);
+    {
+        const auto image = open_image(file);
+        REQUIRE(apply_snapshot(as_qcow2(*image), "first"));
+        REQUIRE(delete_snapshot(as_qcow2(*image), "first"));
+    }
+    CHECK(findings() == 0);
+    const auto image = open_image(file);
+    REQUIRE(grow(as_qcow2(*image), MiB, [] { return Result<void>(); }));
+    REQUIRE(image->write(GuestOffset(0), Bytes(10, std::byte{1})));
+    REQUIRE(image->flush());
+    CHECK(findings() == 0);
 }
