@@ -55,6 +55,9 @@ std::string with_double_quotes(std::string_view text) {
     return out;
 }
 
+// QEMU's limit; flatten() calls itself that often.
+constexpr int json_depth_max = 1024;
+
 void flatten(const Json& value, const std::string& prefix, NodeMembers& members) {
     std::size_t index = 0;
     for (const auto& [key, member] : value.items()) {
@@ -333,7 +336,14 @@ ImageLocation finish(Making making, const std::string& name) {
 }  // namespace
 
 Result<NodeMembers> members_of_json(std::string_view text) {
-    const Json value = Json::parse(with_double_quotes(text), nullptr, false);
+    int deepest = 0;
+    const auto note_depth = [&](int depth, Json::parse_event_t, Json&) {
+        deepest = std::max(deepest, depth);
+        return true;
+    };
+    const Json value = Json::parse(with_double_quotes(text), note_depth, false);
+    if (deepest > json_depth_max)
+        return refuse("Could not parse the JSON options: JSON nesting depth limit exceeded");
     if (value.is_discarded()) return refuse("Could not parse the JSON options: JSON parse error");
     if (!value.is_object()) return refuse("Could not parse the JSON options: Invalid JSON object given");
     NodeMembers members;
