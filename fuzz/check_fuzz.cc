@@ -11,6 +11,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
         auto storage = qimg::memory_storage();
         if (!storage->write(qimg::HostOffset(0), std::as_bytes(std::span(data, size)))) return 0;
         qimg::qcow2::Qcow2Options options;
+        options.for_check = true;
         options.open_data_file =
             [](const std::optional<std::string>&) -> qimg::Result<std::unique_ptr<qimg::Storage>> {
             return qimg::memory_storage();

@@ -11,7 +11,9 @@
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
     const qimg::SeedText text{"input", std::string(data, data + size)};
-    (void)qimg::seed::check_user_data(text);
+    const auto part = qimg::seed::check_user_data(text);
+    if (part) (void)qimg::seed::mime_type(part->kind);
+    (void)qimg::seed::check_meta_data(text);
     (void)qimg::seed::check_network_config(text);
     (void)qimg::seed::apply_settings(text, {{"instance-id", "i"}, {"local-hostname", "h"}});
     return 0;

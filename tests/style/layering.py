@@ -89,7 +89,7 @@ def foreign_include(path, included):
     for pattern, homes in HOMES.items():
         if fnmatch(included, pattern):
             # a test may ask the same library for a second opinion
-            at_home = path.parts[0] == "tests" or any(fnmatch(str(path), home) for home in homes)
+            at_home = path.parts[0] in ("tests", "fuzz") or any(fnmatch(str(path), home) for home in homes)
             return "" if at_home else f"its home is {' '.join(homes)}"
     return "" if SYSTEM.match(included) else "a foreign header without a home: name one in HOMES"
 

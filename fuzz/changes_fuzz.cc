@@ -1,0 +1,350 @@
+// Takes arbitrary bytes as a qcow2 image, mends it, and changes it in place, in steps that its last 16 bytes
+// choose. An image that check found clean is clean after each of them, and shows guests what it should.
+// SPDX-License-Identifier: Apache-2.0
+#include <fmt/core.h>
+
+#include <algorithm>
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <cstdlib>
+#include <optional>
+
+#include "base/bytes.hpp"
+#include "cluster_roles.hpp"
+#include "memory_opener.hpp"
+#include "operations/snapshot_view.hpp"
+#include "qimg/operations/amend.hpp"
+#include "qimg/operations/bitmap.hpp"
+#include "qimg/operations/check.hpp"
+#include "qimg/operations/rebase.hpp"
+#include "qimg/operations/resize.hpp"
+#include "qimg/operations/snapshot.hpp"
+
+using namespace qimg;
+
+namespace {
+
+constexpr std::uint64_t disk_bytes_max = 4 * MiB;
+
+// A step's four bytes: what is done, and to what.
+struct Step {
+    std::uint8_t action;
+    std::uint8_t place;
+    std::uint8_t length;
+    std::uint8_t choice;
+};
+constexpr std::size_t steps_max = 4;
+
+class Changes {
+  public:
+    explicit Changes(std::span<const std::byte> bytes) : opener_(bytes) {}
+
+    void run(const std::array<Step, steps_max>& steps) {
+        if (!is_small() || !become_clean()) return;
+        for (const Step& step : steps) {
+            step_ = step;
+            if (!take_step()) return;
+        }
+    }
+
+  private:
+    using Action = Result<void> (Changes::*)();
+    // What guests see after the action: what they saw, or what it has left in disk_.
+    struct Described {
+        const char* name;
+        Action run;
+    };
+    static const std::array<Described, 16>& actions() {
+        static const std::array<Described, 16> all = {{{"write", &Changes::write},
+                                                       {"zero", &Changes::zero},
+                                                       {"discard", &Changes::discard},
+                                                       {"resize", &Changes::resize_disk},
+                                                       {"snapshot", &Changes::take_snapshot},
+                                                       {"apply", &Changes::apply},
+                                                       {"delete", &Changes::delete_one},
+                                                       {"version", &Changes::amend_version},
+                                                       {"refcounts", &Changes::amend_refcounts},
+                                                       {"lazy", &Changes::amend_lazy},
+                                                       {"add bitmap", &Changes::add_bitmap},
+                                                       {"bitmap", &Changes::change_bitmap},
+                                                       {"no bitmaps", &Changes::remove_bitmaps},
+                                                       {"rebase", &Changes::rebase_away},
+                                                       {"repair", &Changes::repair},
+                                                       {"write", &Changes::write}}};
+        return all;
+    }
+
+    [[noreturn]] void broken(std::string_view what, std::string_view why = "") {
+        CheckOptions options;
+        options.path = "image";
+        options.open.format = "qcow2";
+        options.on_finding = [](const std::string& finding) { fmt::print(stderr, "{}\n", finding); };
+        const auto report = check(options, opener_);
+        if (!report) fmt::print(stderr, "{}\n", report.error().message);
+        fmt::print(stderr, "after \"{}\" ({}, {}, {}): {} {}\n", name_, step_.place, step_.length,
+                   step_.choice, what, why);
+        std::abort();
+    }
+
+    static OpenOptions writable() {
+        OpenOptions open;
+        open.format = "qcow2";
+        open.access = Access::read_write;
+        return open;
+    }
+    Result<std::unique_ptr<Image>> open(Access access) {
+        OpenOptions options = writable();
+        options.access = access;
+        return Image::open("image", options, opener_);
+    }
+    static qcow2::Qcow2& qcow2_of(Image& image) { return dynamic_cast<qcow2::Qcow2&>(image.format()); }
+
+    // Small enough to be read as a whole, many times.
+    bool is_small() {
+        const auto image = open(Access::read_only);
+        if (!image || (*image)->size() > disk_bytes_max || (*image)->size() == 0) return false;
+        const qcow2::Header& header = qcow2_of(**image).header();
+        return header.l1_entries < 5000 && header.refcount_table_clusters < 1000 &&
+               header.snapshot_count < 20;
+    }
+
+    std::optional<CheckReport> check_with(Repair wanted) {
+        CheckOptions options;
+        options.path = "image";
+        options.open.format = "qcow2";
+        options.open.for_repair = wanted != Repair::none;
+        options.repair = wanted;
+        auto report = check(options, opener_);
+        return report ? std::optional(*report) : std::nullopt;
+    }
+    bool is_clean() {
+        const auto report = check_with(Repair::none);
+        return report && report->corruptions == 0 && report->leaks == 0 && report->check_errors == 0;
+    }
+    bool become_clean() {
+        if (!is_clean() && (!check_with(Repair::all) || !is_clean())) return false;
+        const auto image = open(Access::read_only);
+        return image && fuzz::has_plain_roles(qcow2_of(**image)) && read_everything();
+    }
+
+    // The disk, and the disks of snapshots that can be read.
+    bool read_everything() {
+        const auto image = open(Access::read_only);
+        if (!image) return false;
+        disk_.resize((*image)->size());
+        if (!(*image)->read(GuestOffset(0), disk_)) return false;
+        snapshots_.clear();
+        SnapshotOptions options;
+        options.path = "image";
+        options.open.format = "qcow2";
+        const auto list = snapshot_list(options, opener_);
+        if (!list) return false;
+        for (const SnapshotInfo& snapshot : *list) {
+            auto disk = read_snapshot(snapshot);
+            if (disk) snapshots_[snapshot.id] = std::move(*disk);
+        }
+        return true;
+    }
+    std::optional<Bytes> read_snapshot(const SnapshotInfo& snapshot) {
+        const auto image = open(Access::read_only);
+        if (!image || snapshot.disk_bytes > disk_bytes_max) return std::nullopt;
+        SnapshotChoice choice;
+        choice.id = snapshot.id;
+        if (!show_snapshot(**image, choice)) return std::nullopt;
+        // the disk that is shown is as long as today's; what the snapshot does not have is not its own
+        Bytes disk(std::min((*image)->size(), snapshot.disk_bytes));
+        if (!(*image)->read(GuestOffset(0), disk)) return std::nullopt;
+        return disk;
+    }
+
+    bool take_step() {
+        const Described& action = actions()[step_.action % actions().size()];
+        name_ = action.name;
+        const auto snapshots_before = snapshots_;
+        const Result<void> done = (this->*action.run)();
+        const auto report = check_with(Repair::none);
+        if (!report) broken("it cannot be checked");
+        if (report->corruptions != 0 || report->check_errors != 0) broken("it is corrupt");
+        if (!done) return check_with(Repair::all) && is_clean() && read_everything();
+        if (report->leaks != 0) broken("it leaks");
+        const Bytes expected = disk_;
+        if (!read_everything()) broken("it cannot be read");
+        if (disk_ != expected) broken("the disk is not what it should be");
+        for (const auto& [id, disk] : snapshots_before) {
+            const auto now = snapshots_.find(id);
+            if (now == snapshots_.end()) continue;
+            const std::size_t common = std::min(disk.size(), now->second.size());
+            if (!std::equal(disk.begin(), disk.begin() + static_cast<std::ptrdiff_t>(common),
+                            now->second.begin()))
+                broken("a snapshot is not what it was", id);
+        }
+        return disk_.size() <= disk_bytes_max && !disk_.empty();
+    }
+
+    GuestRange part() const {
+        const std::uint64_t start = disk_.size() * step_.place / 256;
+        const std::uint64_t length = std::min<std::uint64_t>(
+            disk_.size() - start, std::uint64_t{step_.length} * step_.length * (1 + step_.choice % 4));
+        return GuestRange(GuestOffset(start), length);
+    }
+    std::span<std::byte> part_of_disk() {
+        return std::span(disk_).subspan(part().start.bytes, part().length);
+    }
+    // Runs `change` on the open image and makes it last.
+    template <class Change>
+    Result<void> on_image(Change change) {
+        const auto image = open(Access::read_write);
+        if (!image) return std::unexpected<Error>(image.error());
+        const Result<void> done = change(**image);
+        return done ? (*image)->flush() : done;
+    }
+
+    Result<void> write() {
+        for (std::byte& b : part_of_disk())
+            b = static_cast<std::byte>(step_.choice ^ (&b - disk_.data()));
+        return on_image([&](Image& image) { return image.write(part().start, part_of_disk()); });
+    }
+    Result<void> zero() {
+        std::ranges::fill(part_of_disk(), std::byte{0});
+        return on_image([&](Image& image) { return image.write_zeroes(part(), step_.choice % 2 == 0); });
+    }
+    // What guests see in the part afterwards is the format's choice.
+    Result<void> discard() {
+        const auto done = on_image([&](Image& image) { return image.discard(part()); });
+        if (!done) return done;
+        const auto image = open(Access::read_only);
+        return image ? (*image)->read(part().start, part_of_disk()) : Result<void>();
+    }
+    Result<void> resize_disk() {
+        ResizeOptions options;
+        options.path = "image";
+        options.open.format = "qcow2";
+        options.shrink = true;
+        options.size.bytes =
+            std::max<std::uint64_t>(sector_bytes, round_down(disk_.size() * step_.place / 100, sector_bytes));
+        options.preallocation = step_.choice % 4 == 0 ? Preallocation::metadata : Preallocation::off;
+        const auto done = resize(options, opener_);
+        if (!done) return std::unexpected<Error>(done.error());
+        disk_.resize(options.size.bytes);
+        return {};
+    }
+
+    SnapshotOptions snapshot_options() const {
+        SnapshotOptions options;
+        options.path = "image";
+        options.open.format = "qcow2";
+        const auto chosen =
+            std::next(snapshots_.begin(),
+                      static_cast<std::ptrdiff_t>(snapshots_.empty() ? 0 : step_.place % snapshots_.size()));
+        options.name = chosen == snapshots_.end() ? "none" : chosen->first;
+        return options;
+    }
+    Result<void> take_snapshot() {
+        SnapshotOptions options = snapshot_options();
+        options.name = fmt::format("new {}", step_.choice);
+        return snapshot_create(options, opener_);
+    }
+    Result<void> apply() {
+        const SnapshotOptions options = snapshot_options();
+        const auto done = snapshot_apply(options, opener_);
+        const auto shown = snapshots_.find(options.name);
+        if (!done || shown == snapshots_.end()) return done;
+        const auto image = open(Access::read_only);
+        if (!image) return std::unexpected<Error>(image.error());
+        // a disk of version 2 keeps its length
+        Bytes disk((*image)->size());
+        const auto read = (*image)->read(GuestOffset(0), disk);
+        if (!read) return read;
+        std::copy_n(shown->second.begin(), std::min(shown->second.size(), disk.size()), disk.begin());
+        disk_ = std::move(disk);
+        return {};
+    }
+    Result<void> delete_one() { return snapshot_delete(snapshot_options(), opener_); }
+
+    Result<void> amend_to(const Qcow2Amendment& wanted) {
+        AmendOptions options;
+        options.path = "image";
+        options.open.format = "qcow2";
+        options.qcow2 = wanted;
+        return amend(options, opener_);
+    }
+    Result<void> amend_version() {
+        Qcow2Amendment wanted;
+        wanted.version = 2 + step_.choice % 2;
+        if (step_.choice % 4 == 0) wanted.refcount_bits = 16;
+        return amend_to(wanted);
+    }
+    Result<void> amend_refcounts() {
+        Qcow2Amendment wanted;
+        wanted.refcount_bits = 1u << step_.choice % 7;
+        return amend_to(wanted);
+    }
+    Result<void> amend_lazy() {
+        Qcow2Amendment wanted;
+        wanted.lazy_refcounts = step_.choice % 2 == 0;
+        return amend_to(wanted);
+    }
+
+    Result<void> bitmap_steps(const std::string& name, std::vector<BitmapStep> steps) {
+        BitmapOptions options;
+        options.path = "image";
+        options.open.format = "qcow2";
+        options.name = name;
+        options.steps = std::move(steps);
+        options.granularity_bytes = 512ull << step_.place % 8;
+        return change_bitmaps(options, opener_);
+    }
+    Result<void> add_bitmap() {
+        return bitmap_steps(fmt::format("b{}", step_.choice % 4), {{BitmapAction::add, ""}});
+    }
+    Result<void> change_bitmap() {
+        const auto image = open(Access::read_only);
+        if (!image) return std::unexpected<Error>(image.error());
+        ImageInfo info;
+        const auto described = (*image)->format().describe(info);
+        if (!described) return described;
+        if (info.qcow2->bitmaps.empty()) return {};
+        const auto& bitmaps = info.qcow2->bitmaps;
+        constexpr std::array actions = {BitmapAction::clear, BitmapAction::enable, BitmapAction::disable,
+                                        BitmapAction::merge, BitmapAction::remove};
+        return bitmap_steps(
+            bitmaps[step_.place % bitmaps.size()].name,
+            {{actions[step_.choice % actions.size()], bitmaps[step_.length % bitmaps.size()].name}});
+    }
+    Result<void> remove_bitmaps() { return bitmap_steps("", {{BitmapAction::remove_all, ""}}); }
+
+    // Only the disk is: where snapshots show the old backing file, they lose it, in qemu-img, too.
+    Result<void> rebase_away() {
+        if (!snapshots_.empty()) return {};
+        RebaseOptions options;
+        options.path = "image";
+        options.open.format = "qcow2";
+        const auto done = rebase(options, opener_);
+        if (!done) return std::unexpected<Error>(done.error());
+        return {};
+    }
+    Result<void> repair() {
+        if (!check_with(Repair::all)) broken("it cannot be repaired");
+        return {};
+    }
+
+    fuzz::MemoryOpener opener_;
+    Bytes disk_;
+    std::map<std::string, Bytes> snapshots_;
+    Step step_{};
+    const char* name_ = "";
+};
+
+}  // namespace
+
+extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
+    std::array<Step, steps_max> steps{};
+    if (size < sizeof(steps)) return 0;
+    for (std::size_t i = 0; i < steps.size(); ++i) {
+        const std::uint8_t* const bytes = data + size - sizeof(steps) + i * sizeof(Step);
+        steps[i] = Step{bytes[0], bytes[1], bytes[2], bytes[3]};
+    }
+    Changes(std::as_bytes(std::span(data, size))).run(steps);
+    return 0;
+}
