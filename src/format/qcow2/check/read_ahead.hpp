@@ -36,9 +36,14 @@ struct Batch {
 
 inline Result<Batch> read_batch(const Storage& storage, const TableList& list, std::uint64_t first,
                                 Bytes buffer) {
-    Batch batch{first, std::min(list.count - first, std::max<std::uint64_t>(1, batch_bytes / list.bytes)),
-                std::move(buffer)};
-    batch.bytes.resize(batch.count * list.bytes);
+    Batch batch{first, 0, std::move(buffer)};
+    std::uint64_t present = 0;
+    for (std::uint64_t i = first; i < list.count; ++i, ++batch.count) {
+        if (!list.table_at(i)) continue;
+        if (present != 0 && (present + 1) * list.bytes > batch_bytes) break;
+        ++present;
+    }
+    batch.bytes.resize(present * list.bytes);
     std::uint64_t filled = 0;
     for (std::uint64_t i = first; i < first + batch.count;) {
         const std::optional<HostOffset> at = list.table_at(i++);
@@ -66,11 +71,12 @@ Result<void> read_ahead(const Storage& storage, const TableList& list, Work work
         return std::async(std::launch::async | std::launch::deferred, detail::read_batch, std::cref(storage),
                           std::cref(list), first, std::move(buffer));
     };
+    // nothing is worked on while the first batch is read, and most images have no other
+    detail::Batch batch = TRY(detail::read_batch(storage, list, 0, {}));
     Bytes spare;
-    auto next = start(0, {});
-    while (next.valid()) {
-        detail::Batch batch = TRY(next.get());
+    for (;;) {
         const std::uint64_t end = batch.first + batch.count;
+        std::future<Result<detail::Batch>> next;
         if (end < list.count) next = start(end, std::move(spare));
         std::uint64_t used = 0;
         for (std::uint64_t i = batch.first; i < end; ++i) {
@@ -79,9 +85,10 @@ Result<void> read_ahead(const Storage& storage, const TableList& list, Work work
             used += bytes.size();
             TRY(work(i, bytes));
         }
+        if (!next.valid()) return {};
         spare = std::move(batch.bytes);
+        batch = TRY(next.get());
     }
-    return {};
 }
 
 }  // namespace qimg::qcow2
