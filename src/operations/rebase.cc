@@ -97,7 +97,10 @@ Result<void> record_backing(qcow2::Qcow2& format, const RebaseOptions& options) 
     header.set_text_extension(qcow2::disk::extension_backing_format, backing_format);
     header.autoclear &= qcow2::disk::autoclear_known;
     const auto written = rewrite_pinned_header(format);
-    if (written || written.error().kind != ErrorKind::no_space) return written;
+    // a full disk comes with an errno, a full header does not
+    const bool header_is_full =
+        !written && written.error().kind == ErrorKind::no_space && written.error().system_errno == 0;
+    if (!header_is_full) return written;
     return fail_to_change(options, ErrorKind::no_space, "No space left in the file header",
                           written.error().message);
 }
