@@ -113,6 +113,8 @@ Result<void> change_bitmaps(const BitmapOptions& options, Opener& opener) {
     }
     MaybeEditor bitmaps = TRY(editor_of(*image, Access::read_write));
     const Result<void> done = take_steps(bitmaps, options.source ? &source : nullptr, options);
+    // what could not be read may be half changed in memory; the file is as it was
+    if (!done && done.error().kind == ErrorKind::io) return done;
     if (bitmaps) TRY(bitmaps->store());
     return done;
 }

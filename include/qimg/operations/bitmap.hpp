@@ -42,7 +42,7 @@ struct BitmapOptions {
 };
 
 // Runs the steps and brings them to the file in one change. When a step fails, those before it are done, as
-// with qemu-img. Errors: those of Image::open; exists, not_found, invalid_argument, no_space; unsupported
+// with qemu-img, but none when the image could not be read. Errors: those of Image::open; exists, not_found, invalid_argument, no_space; unsupported
 // for images without bitmaps; corrupt for one that is marked as in use and is not removed.
 Result<void> change_bitmaps(const BitmapOptions& options, Opener& opener = file_opener());
 
