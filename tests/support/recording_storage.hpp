@@ -1,10 +1,9 @@
-// A storage in memory that logs what is done to it, and can be stopped by a fault.
+// A storage in memory that logs what is done to it, and what a crash leaves of that.
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
 #include <algorithm>
 #include <cstdint>
-#include <optional>
 #include <random>
 #include <string>
 #include <vector>
@@ -15,18 +14,43 @@
 namespace qimg::test {
 
 struct LoggedCall {
-    enum class Kind { write, resize, flush };
+    enum class Kind { write, discard, resize, flush };
     Kind kind = Kind::flush;
     HostOffset at;
     Bytes data;               // of a write
-    std::uint64_t bytes = 0;  // of a resize
+    std::uint64_t bytes = 0;  // of a discard; of a resize: the new size
 };
 
+// Does to the file what the call did, sector by sector of the file as far as `keeps` says so; a change of size
+// is done whole or not.
+template <class Keeps>
+void apply_sectors(Bytes& file, const LoggedCall& call, Keeps keeps) {
+    if (call.kind == LoggedCall::Kind::flush) return;
+    if (call.kind == LoggedCall::Kind::resize) {
+        if (keeps()) file.resize(call.bytes);
+        return;
+    }
+    const bool writes = call.kind == LoggedCall::Kind::write;
+    const std::uint64_t end = call.at.bytes + (writes ? call.data.size() : call.bytes);
+    for (std::uint64_t at = call.at.bytes; at < end;) {
+        const std::uint64_t next = std::min(end, round_down(at, sector_bytes) + sector_bytes);
+        if (keeps()) {
+            if (writes && file.size() < next) file.resize(next);
+            const auto to = file.begin() + static_cast<std::ptrdiff_t>(at);
+            const auto from = static_cast<std::ptrdiff_t>(at - call.at.bytes);
+            const auto length = static_cast<std::ptrdiff_t>(next - at);
+            if (writes) {
+                std::copy_n(call.data.begin() + from, length, to);
+            } else if (next <= file.size()) {
+                std::fill_n(to, length, std::byte{0});
+            }
+        }
+        at = next;
+    }
+}
+
 inline void apply_call(Bytes& file, const LoggedCall& call) {
-    if (call.kind == LoggedCall::Kind::resize) file.resize(call.bytes);
-    if (call.kind != LoggedCall::Kind::write) return;
-    if (file.size() < call.at.bytes + call.data.size()) file.resize(call.at.bytes + call.data.size());
-    std::copy(call.data.begin(), call.data.end(), file.begin() + static_cast<std::ptrdiff_t>(call.at.bytes));
+    apply_sectors(file, call, [] { return true; });
 }
 
 class RecordingStorage final : public Storage {
@@ -35,10 +59,6 @@ class RecordingStorage final : public Storage {
 
     const Bytes& content() const { return content_; }
     const std::vector<LoggedCall>& log() const { return log_; }
-    // The changing call with this number (from 0) fails, and all after it.
-    void fail_from(std::uint64_t call, ErrorKind kind) { fault_ = Fault{call, kind}; }
-    std::uint64_t changing_calls() const { return calls_; }
-
     const std::string& name() const override { return name_; }
     Result<std::uint64_t> size() const override { return content_.size(); }
 
@@ -57,7 +77,8 @@ class RecordingStorage final : public Storage {
     // what was discarded may read as anything; zeroes are what a file system makes of it
     Result<void> discard(HostRange range) override {
         const HostRange inside = intersection(range, HostRange(HostOffset(0), content_.size()));
-        return inside.empty() ? Result<void>() : write_zeroes(inside);
+        return inside.empty() ? Result<void>()
+                              : change({LoggedCall::Kind::discard, inside.start, {}, inside.length});
     }
     Result<void> allocate(HostRange range) override {
         return range.end().bytes > content_.size() ? resize(range.end().bytes) : Result<void>();
@@ -72,14 +93,7 @@ class RecordingStorage final : public Storage {
     Result<std::uint64_t> allocated_bytes() const override { return content_.size(); }
 
   private:
-    struct Fault {
-        std::uint64_t call;
-        ErrorKind kind;
-    };
-
     Result<void> change(LoggedCall call) {
-        if (fault_ && calls_ >= fault_->call) return fail(fault_->kind, "the test's fault");
-        ++calls_;
         apply_call(content_, call);
         log_.push_back(std::move(call));
         return {};
@@ -88,8 +102,6 @@ class RecordingStorage final : public Storage {
     std::string name_ = "recorded";
     Bytes content_;
     std::vector<LoggedCall> log_;
-    std::optional<Fault> fault_;
-    std::uint64_t calls_ = 0;
 };
 
 // What a file may hold after a crash behind `calls` calls: everything up to the last flush, and of the writes
@@ -102,21 +114,8 @@ inline Bytes crashed(Bytes file, const std::vector<LoggedCall>& log, std::size_t
     for (std::size_t i = 0; i < flushed; ++i)
         apply_call(file, log[i]);
     const std::uint64_t keep_in_16 = random() % 17;
-    for (std::size_t i = flushed; i < calls; ++i) {
-        const LoggedCall& call = log[i];
-        if (call.kind == LoggedCall::Kind::resize && random() % 16 < keep_in_16) apply_call(file, call);
-        if (call.kind != LoggedCall::Kind::write) continue;
-        for (std::size_t at = 0; at < call.data.size();) {
-            // up to the next sector of the file
-            const std::size_t step =
-                std::min<std::size_t>(512 - (call.at.bytes + at) % 512, call.data.size() - at);
-            if (random() % 16 < keep_in_16) {
-                const auto part = std::span(call.data).subspan(at, step);
-                apply_call(file, {LoggedCall::Kind::write, call.at + at, Bytes(part.begin(), part.end()), 0});
-            }
-            at += step;
-        }
-    }
+    for (std::size_t i = flushed; i < calls; ++i)
+        apply_sectors(file, log[i], [&] { return random() % 16 < keep_in_16; });
     return file;
 }
 

@@ -2,7 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "format/qcow2/amend.hpp"
 
-#include "support/changes.hpp"
+#include "support/sample_image.hpp"
 
 using namespace qimg;
 using namespace qimg::qcow2;

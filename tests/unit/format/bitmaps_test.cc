@@ -10,7 +10,7 @@
 #include "format/qcow2/bitmap_changes.hpp"
 #include "format/qcow2/bitmap_content.hpp"
 #include "format/qcow2/changed_ranges.hpp"
-#include "support/changes.hpp"
+#include "support/sample_image.hpp"
 
 using namespace qimg;
 using namespace qimg::qcow2;
