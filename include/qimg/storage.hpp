@@ -106,6 +106,10 @@ class NewFile : public Storage {
 // commit() only flushes. Errors: in_use when an older file there is locked by another process.
 Result<std::unique_ptr<NewFile>> create_file(const std::string& path);
 
+// From now on SIGINT, SIGTERM and SIGHUP, as far as they are not ignored, also remove what new files there are
+// with a name of their own: on file systems that have no files without one. For programs that handle no signals.
+void remove_unfinished_on_signals();
+
 // A view of a storage that must outlive it, for what wants to own one.
 std::unique_ptr<Storage> borrow_storage(Storage& owner);
 

@@ -6,17 +6,19 @@
 #include <array>
 #include <cerrno>
 #include <cstdlib>
-#include <optional>
+#include <memory>
 
 #include "base/text.hpp"
 #include "base/try.hpp"
 #include "storage/file_storage.hpp"
 #include "storage/qemu_locks.hpp"
+#include "storage/unfinished_files.hpp"
 
 namespace qimg {
 
 namespace {
 
+constexpr int name_attempts = 100;      // of one process, for one file
 constexpr mode_t new_file_mode = 0644;  // QEMU's, before the umask
 
 std::string folder_of(const std::string& path) {
@@ -38,19 +40,15 @@ std::unexpected<Error> fail_create(int error_number, const std::string& path) {
 }
 
 // A file without a name in the folder of its final name (O_TMPFILE): whatever kills the process, the kernel
-// frees it. Where the file system has no such files, a hidden name that the destructor removes.
+// frees it. Where the file system has no such files, a hidden one.
 class UnnamedFile final : public FileStorage<NewFile> {
   public:
-    UnnamedFile(Fd descriptor, std::string name, std::string target, std::optional<std::string> temporary,
-                Fd replaced)
+    UnnamedFile(Fd descriptor, std::string name, std::string target,
+                std::unique_ptr<UnfinishedName> temporary, Fd replaced)
         : FileStorage(std::move(descriptor), std::move(name)),
           target_(std::move(target)),
           temporary_(std::move(temporary)),
           replaced_(std::move(replaced)) {}
-
-    ~UnnamedFile() override {
-        if (temporary_) ::unlink(temporary_->c_str());
-    }
 
     Result<void> commit() override {
         TRY(flush());
@@ -59,7 +57,8 @@ class UnnamedFile final : public FileStorage<NewFile> {
             if (errno != EEXIST) return fail_create(errno, name_);
             TRY(link_temporary());
         }
-        if (::rename(temporary_->c_str(), target_.c_str()) != 0) return fail_create(errno, name_);
+        if (::rename(temporary_->path().c_str(), target_.c_str()) != 0) return fail_create(errno, name_);
+        temporary_->forget();
         temporary_.reset();
         return flush_folder();
     }
@@ -72,13 +71,16 @@ class UnnamedFile final : public FileStorage<NewFile> {
 
     // A link cannot replace a file; a rename can, and for that the file needs some name first.
     Result<void> link_temporary() {
-        for (int attempt = 0; attempt < 100; ++attempt) {
-            const std::string candidate = fmt::format("{}.{}.{}.new", target_, ::getpid(), attempt);
-            if (link_as(candidate) == 0) {
-                temporary_ = candidate;
+        remove_leftovers(target_);
+        for (int attempt = 0; attempt < name_attempts; ++attempt) {
+            auto candidate = std::make_unique<UnfinishedName>(target_, attempt);
+            if (link_as(candidate->path()) == 0) {
+                temporary_ = std::move(candidate);
                 return {};
             }
-            if (errno != EEXIST) return fail_create(errno, name_);
+            const int error_number = errno;
+            candidate->forget();
+            if (error_number != EEXIST) return fail_create(error_number, name_);
         }
         return fail_create(EEXIST, name_);
     }
@@ -93,7 +95,7 @@ class UnnamedFile final : public FileStorage<NewFile> {
     }
 
     std::string target_;
-    std::optional<std::string> temporary_;
+    std::unique_ptr<UnfinishedName> temporary_;
     Fd replaced_;  // the older file, kept open so that its locks hold until it is replaced
 };
 
@@ -103,6 +105,29 @@ class DeviceFile final : public FileStorage<NewFile> {
     using FileStorage::FileStorage;
     Result<void> commit() override { return flush(); }
 };
+
+struct OpenedFile {
+    Fd descriptor;
+    std::unique_ptr<UnfinishedName> name;  // null: it has none
+};
+
+// The descriptor is empty, and errno set, when neither sort of file can be made.
+OpenedFile open_unfinished(const std::string& target, mode_t mode) {
+    OpenedFile file;
+    file.descriptor = Fd(::open(folder_of(target).c_str(), O_TMPFILE | O_RDWR | O_CLOEXEC, mode));
+    if (file.descriptor || (errno != EOPNOTSUPP && errno != EISDIR && errno != ENOENT)) return file;
+    remove_leftovers(target);
+    for (int attempt = 0; attempt < name_attempts && !file.descriptor; ++attempt) {
+        file.name = std::make_unique<UnfinishedName>(target, attempt);
+        file.descriptor = Fd(::open(file.name->path().c_str(), O_CREAT | O_EXCL | O_RDWR | O_CLOEXEC, mode));
+        if (file.descriptor) break;
+        const int error_number = errno;
+        file.name->forget();
+        errno = error_number;
+        if (error_number != EEXIST) break;
+    }
+    return file;
+}
 
 }  // namespace
 
@@ -122,22 +147,18 @@ Result<std::unique_ptr<NewFile>> create_file(const std::string& path) {
         replaced = std::move(old);
     }
 
-    Fd unnamed(::open(folder_of(target).c_str(), O_TMPFILE | O_RDWR | O_CLOEXEC, mode));
-    std::optional<std::string> temporary;
-    if (!unnamed && (errno == EOPNOTSUPP || errno == EISDIR || errno == ENOENT)) {
-        temporary = fmt::format("{}.{}.new", target, ::getpid());
-        unnamed = Fd(::open(temporary->c_str(), O_CREAT | O_EXCL | O_RDWR | O_CLOEXEC, mode));
-    }
-    if (!unnamed) return fail_create(errno, path);
+    OpenedFile unnamed = open_unfinished(target, mode);
+    if (!unnamed.descriptor) return fail_create(errno, path);
+    const int descriptor = unnamed.descriptor.get();
     // the umask applied to a new file is right; a replaced file keeps its mode and, where allowed, its owner
     if (replaced) {
-        if (::fchown(unnamed.get(), status.st_uid, status.st_gid) != 0 && errno != EPERM) {
+        if (::fchown(descriptor, status.st_uid, status.st_gid) != 0 && errno != EPERM) {
             return fail_create(errno, path);
         }
-        ::fchmod(unnamed.get(), mode);
+        ::fchmod(descriptor, mode);
     }
-    TRY(lock_as_qemu(unnamed.get(), Access::read_write, path));
-    return std::make_unique<UnnamedFile>(std::move(unnamed), path, target, std::move(temporary),
+    TRY(lock_as_qemu(descriptor, Access::read_write, path));
+    return std::make_unique<UnnamedFile>(std::move(unnamed.descriptor), path, target, std::move(unnamed.name),
                                          std::move(replaced));
 }
 

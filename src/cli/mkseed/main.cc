@@ -156,6 +156,7 @@ Result<void> run(const Arguments& arguments) {
 }  // namespace mkseed
 
 int main(int count, char** words) {
+    qimg::remove_unfinished_on_signals();
     const auto parsed = mkseed::parse_arguments(count, words);
     if (parsed && parsed->answer) {
         fmt::print("{}", *parsed->answer);

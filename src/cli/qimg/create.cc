@@ -219,11 +219,13 @@ int create_image(const Request& request) {
     ProgressBar progress({.quiet = request.quiet});
     const auto report = create(*options, command_opener(), progress);
     if (!report) {
-        if (report.error().system_errno == EFBIG) {
+        // what the file system, or a limit of the process, does not allow is told with the file's name
+        const Error& error = report.error();
+        if (error.system_errno == EFBIG && !error.message.starts_with(options->path + ": ")) {
             print_errorf("{}: The image size is too large for file format '{}'{}", context, request.format,
                          request.format == "qcow2" ? " (try using a larger cluster size)" : "");
         } else {
-            print_error(report.error(), context);
+            print_error(error, context);
         }
         return 1;
     }

@@ -2,6 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <getopt.h>
 
+#include <csignal>
 #include <cstdio>
 #include <cstring>
 
@@ -9,6 +10,7 @@
 #include "cli/qimg/messages.hpp"
 #include "cli/qimg/opener.hpp"
 #include "cli/qimg/sandbox.hpp"
+#include "qimg/storage.hpp"
 
 namespace {
 
@@ -115,6 +117,9 @@ int run(int argc, char** argv) {
 
 int main(int argc, char** argv) {
     set_program_name(argv[0]);
+    qimg::remove_unfinished_on_signals();
+    // a limit on the size of files is told like a full disk
+    std::signal(SIGXFSZ, SIG_IGN);
     const int status = run(argc, argv);
     // a full disk or a closed pipe behind stdout is an error, not a silence
     if (std::fflush(stdout) != 0 || std::ferror(stdout) != 0) {
