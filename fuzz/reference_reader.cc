@@ -126,9 +126,21 @@ bool ReferenceReader::parse_tables() {
     const std::uint64_t reach = l2_entries * cluster_bytes();
     const std::uint64_t needed = disk_bytes_ / reach + (disk_bytes_ % reach != 0 ? 1 : 0);
     if (needed > l1_entries) return false;
+    is_readable_ = is_bounded(l1_entries);
     if (field(56, 4) > 8 * 1024 * 1024 / cluster_bytes() || !is_place(field(48, 8))) return false;
     // nb_snapshots, snapshots_offset; the table itself is not for this reader
     return field(60, 4) == 0 || (is_place(field(64, 8)) && field(64, 8) != 0);
+}
+
+// Not the specification's, but what libqimg promises: the L1 table lies in the file, up to the end of its last
+// cluster, and does not lead to more L2 tables than the file has clusters.
+bool ReferenceReader::is_bounded(std::uint64_t l1_entries) const {
+    const std::uint64_t clusters = (file_.size() + cluster_bytes() - 1) / cluster_bytes();
+    if (l1_table_ + l1_entries * 8 > clusters * cluster_bytes()) return false;
+    std::uint64_t l2_tables = 0;
+    for (std::uint64_t i = 0; i < l1_entries; ++i)
+        l2_tables += (field(l1_table_ + i * 8, 8) & 0x00fffffffffffe00) != 0 ? 1 : 0;
+    return l2_tables <= clusters;
 }
 
 // backing_file_offset and backing_file_size: inside the first cluster, at most 1023 bytes
@@ -146,6 +158,7 @@ bool ReferenceReader::parse_backing_file() {
 
 // "Cluster mapping"
 ReferenceUnit ReferenceReader::read(std::uint64_t guest) const {
+    if (!is_readable_) return {};
     const std::uint64_t entry_bytes = extended_l2_ ? 16 : 8;
     const std::uint64_t l2_entries = cluster_bytes() / entry_bytes;
     const std::uint64_t l1_index = guest / cluster_bytes() / l2_entries;

@@ -40,6 +40,7 @@ class ReferenceReader {
     bool parse_extensions(std::uint32_t header_length, std::uint64_t end) const;
     bool parse_tables();
     bool parse_backing_file();
+    bool is_bounded(std::uint64_t l1_entries) const;
     std::uint64_t field(std::uint64_t at, unsigned bytes) const;
     ReferenceUnit standard(std::uint64_t entry, std::uint64_t guest) const;
     ReferenceUnit extended(std::uint64_t entry, std::uint64_t bitmap, std::uint64_t guest) const;
@@ -52,6 +53,7 @@ class ReferenceReader {
     unsigned cluster_bits_ = 0;
     std::uint64_t disk_bytes_ = 0;
     std::uint64_t l1_table_ = 0;
+    bool is_readable_ = true;  // whatever its clusters are
     bool has_data_file_ = false;
     bool extended_l2_ = false;
     bool zstd_ = false;
