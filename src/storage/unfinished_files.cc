@@ -45,7 +45,7 @@ std::pair<std::string, std::string> split(const std::string& path) {
 }
 
 std::string prefix_of(const std::string& base_name) {
-    return "." + base_name.substr(0, base_name_max) + ".";
+    return fmt::format(".{}.", std::string_view(base_name).substr(0, base_name_max));
 }
 
 int fill_slot(const std::string& path) {

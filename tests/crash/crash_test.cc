@@ -5,8 +5,6 @@
 // tries all, with QIMG_ROUNDS (2) random states at each cut beside the systematic ones; QIMG_MINUTES=N goes on with
 // other seeds until N minutes have passed.
 // SPDX-License-Identifier: Apache-2.0
-#include <malloc.h>
-
 #include <atomic>
 #include <chrono>
 #include <cstdio>
@@ -252,9 +250,6 @@ Plan plan_from_environment() {
 }  // namespace
 
 TEST_CASE("a command that is cut anywhere leaves the old or the new content") {
-    // images come and go by the thousand: their memory stays with the process
-    ::mallopt(M_MMAP_THRESHOLD, 1 << 30);
-    ::mallopt(M_TRIM_THRESHOLD, 1 << 30);
     Plan plan = plan_from_environment();
     const std::vector<TestImage> images = test_images();
     const std::vector<TestCommand> commands = test_commands();

@@ -133,6 +133,7 @@ inline TestCommand rebasing(
     const std::function<void(RebaseOptions&)>& more = [](RebaseOptions&) {}) {
     RebaseOptions options;
     options.path = "top";
+    options.pin = PinMode::full;
     if (!onto.empty()) options.backing = NewBacking{onto, "qcow2", {onto, {}}};
     more(options);
     // what is to stand below has to be there, and in qcow2

@@ -8,6 +8,7 @@
 
 #include "base/endian.hpp"
 #include "format/qcow2/compression.hpp"
+#include "operations/pin.hpp"
 #include "support/recorded_folder.hpp"
 #include "support/sample_image.hpp"
 
@@ -161,6 +162,20 @@ inline TestImage chain_of_images(const std::string& name, const Qcow2Layout& lay
     return made;
 }
 
+// Each overlay of the chain records what its base is.
+inline TestImage pinned_chain(TestImage made) {
+    made.name += ", pins";
+    for (const char* name : {"mid", "top"}) {
+        change_in(made.files, name, [](Image& image) {
+            const auto pin = take_pin(*image.backing(), PinMode::full, no_progress());
+            REQUIRE(pin);
+            set_pin(as_qcow2(image).header(), *pin);
+            REQUIRE(rewrite_pinned_header(as_qcow2(image)));
+        });
+    }
+    return made;
+}
+
 // Every image of the chain has bitmaps.
 inline TestImage chain_with_bitmaps(TestImage made) {
     using Editor = qcow2::BitmapEditor;
@@ -210,6 +225,17 @@ inline std::vector<TestImage> damaged_images() {
         }
         REQUIRE(format.refcounts().write_blocks());
     };
+    // what version 3 prescribes of it is not there
+    const auto shorten_entry = [](qcow2::Qcow2& format) {
+        Bytes entry(sizeof(qcow2::disk::SnapshotEntry) + sizeof(qcow2::disk::SnapshotExtra) + 16);
+        REQUIRE(format.storage().read(format.header().snapshot_table, entry));
+        auto fixed = load<qcow2::disk::SnapshotEntry>(entry);
+        fixed.extra_data_size = 0;
+        store(std::span(entry), fixed);
+        entry.erase(entry.begin() + sizeof fixed,
+                    entry.begin() + sizeof fixed + sizeof(qcow2::disk::SnapshotExtra));
+        REQUIRE(format.storage().write(format.header().snapshot_table, entry));
+    };
     const std::vector<Damage> all{
         {"leaks", Health::damaged,
          [](qcow2::Qcow2& format) {
@@ -228,6 +254,7 @@ inline std::vector<TestImage> damaged_images() {
          [=](qcow2::Qcow2& format) { put(format, format.header().refcount_table, 0); }},
         {"the refcount table is useless", Health::damaged,
          [=](qcow2::Qcow2& format) { put(format, format.header().refcount_table, 0x123); }},
+        {"a snapshot table entry is too short", Health::damaged, shorten_entry},
         {"copied flags are wrong", Health::damaged,
          [=](qcow2::Qcow2& format) {
              const HostOffset table(format.l1().value()[0] & qcow2::disk::offset_mask);
@@ -289,6 +316,7 @@ inline std::vector<TestImage> test_images() {
         chain_of_images("chain, 64k", layout_of(64 * KiB)),
         chain_of_images("chain, extended L2", subclusters),
         chain_of_images("chain, data files", with_data_file(layout_of(512), false)),
+        pinned_chain(chain_of_images("chain, 512", layout_of(512))),
         chain_with_bitmaps(chain_of_images("chain, 512", layout_of(512))),
     };
     for (TestImage& damaged : damaged_images())

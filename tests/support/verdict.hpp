@@ -8,6 +8,7 @@
 #include <string>
 
 #include "qimg/operations/check.hpp"
+#include "qimg/operations/pins.hpp"
 #include "support/content.hpp"
 #include "support/recorded_folder.hpp"
 #include "support/test_commands.hpp"
@@ -114,6 +115,15 @@ inline std::string lost_by_going_on(const Folder& folder, const Change& change, 
     return check_in(files, "top", Repair::none).corrupt;
 }
 
+// A pin may be gone, but none may raise a false alarm. What is seen on the image between does change when something
+// is committed below it.
+inline std::string wrong_pin(Opener& files) {
+    const auto pins = check_pins({"top", {}, false}, files);
+    if (!pins) return pins.error().message;
+    const bool is_wrong = !pins->empty() && pins->front().state == PinState::changed;
+    return is_wrong ? "top: the pin is wrong: " + describe_change(pins->front()) : std::string();
+}
+
 inline std::string lost_of(const Contents& now, const Change& change) {
     for (const auto& [name, content] : now) {
         // only "top" changes in one step; what a commit brings into the images below is written as it comes
@@ -134,6 +144,7 @@ inline Verdict judge(const Folder& folder, const Change& change, std::uint64_t d
     }
     verdict.lost = lost_of(*now, change);
     RecordedFolder files(folder);
+    if (verdict.lost.empty() && folder.contains("mid")) verdict.lost = wrong_pin(files);
     for (const std::string& name : change.image.watched) {
         const bool is_raw = now->at(name).version == 0;
         if (!is_raw && folder.at(name) != change.image.files.at(name))
