@@ -1,4 +1,4 @@
-// The filter, written in the kernel's own terms: libseccomp takes longer to make one than many a command to run.
+// The filter, in the terms of the kernel: it is short, and made anew by every command that starts.
 // SPDX-License-Identifier: Apache-2.0
 #include "cli/qimg/sandbox.hpp"
 
