@@ -205,37 +205,40 @@ inline Qcow2Layout with_data_file(Qcow2Layout layout, bool raw) {
     return layout;
 }
 
-// Several ways in which the refcounts of an image can be wrong.
+// A way in which an image can be wrong.
+struct Damage {
+    std::string name;
+    Health health;
+    std::function<void(qcow2::Qcow2&)> inflict;
+};
+
+inline void put_u64(qcow2::Qcow2& format, HostOffset at, std::uint64_t value) {
+    Bytes raw(8);
+    store(std::span(raw), be64(value));
+    REQUIRE(format.storage().write(at, raw));
+}
+
+inline void miscount(qcow2::Qcow2& format) {
+    REQUIRE(format.refcounts().load());
+    for (std::uint64_t cluster = 40; cluster < 90; cluster += 3) {
+        if (format.refcounts().get(cluster).value() != 0) REQUIRE(format.refcounts().subtract({cluster, 1}));
+    }
+    REQUIRE(format.refcounts().write_blocks());
+}
+
+// What version 3 prescribes of a snapshot table entry is not there.
+inline void shorten_snapshot_entry(qcow2::Qcow2& format) {
+    using Extra = qcow2::disk::SnapshotExtra;
+    Bytes entry(sizeof(qcow2::disk::SnapshotEntry) + sizeof(Extra) + 16);
+    REQUIRE(format.storage().read(format.header().snapshot_table, entry));
+    auto fixed = load<qcow2::disk::SnapshotEntry>(entry);
+    fixed.extra_data_size = 0;
+    store(std::span(entry), fixed);
+    entry.erase(entry.begin() + sizeof fixed, entry.begin() + sizeof fixed + sizeof(Extra));
+    REQUIRE(format.storage().write(format.header().snapshot_table, entry));
+}
+
 inline std::vector<TestImage> damaged_images() {
-    struct Damage {
-        std::string name;
-        Health health;
-        std::function<void(qcow2::Qcow2&)> inflict;
-    };
-    const auto put = [](qcow2::Qcow2& format, HostOffset at, std::uint64_t value) {
-        Bytes raw(8);
-        store(std::span(raw), be64(value));
-        REQUIRE(format.storage().write(at, raw));
-    };
-    const auto miscount = [](qcow2::Qcow2& format) {
-        REQUIRE(format.refcounts().load());
-        for (std::uint64_t cluster = 40; cluster < 90; cluster += 3) {
-            if (format.refcounts().get(cluster).value() != 0)
-                REQUIRE(format.refcounts().subtract({cluster, 1}));
-        }
-        REQUIRE(format.refcounts().write_blocks());
-    };
-    // what version 3 prescribes of it is not there
-    const auto shorten_entry = [](qcow2::Qcow2& format) {
-        Bytes entry(sizeof(qcow2::disk::SnapshotEntry) + sizeof(qcow2::disk::SnapshotExtra) + 16);
-        REQUIRE(format.storage().read(format.header().snapshot_table, entry));
-        auto fixed = load<qcow2::disk::SnapshotEntry>(entry);
-        fixed.extra_data_size = 0;
-        store(std::span(entry), fixed);
-        entry.erase(entry.begin() + sizeof fixed,
-                    entry.begin() + sizeof fixed + sizeof(qcow2::disk::SnapshotExtra));
-        REQUIRE(format.storage().write(format.header().snapshot_table, entry));
-    };
     const std::vector<Damage> all{
         {"leaks", Health::damaged,
          [](qcow2::Qcow2& format) {
@@ -249,19 +252,19 @@ inline std::vector<TestImage> damaged_images() {
          }},
         {"refcounts too low", Health::damaged, miscount},
         {"dirty, refcounts too low", Health::dirty,
-         [=](qcow2::Qcow2& format) {
+         [](qcow2::Qcow2& format) {
              miscount(format);
-             put(format, HostOffset(72), format.header().incompatible | qcow2::disk::incompatible_dirty);
+             put_u64(format, HostOffset(72), format.header().incompatible | qcow2::disk::incompatible_dirty);
          }},
         {"a refcount block is missing", Health::damaged,
-         [=](qcow2::Qcow2& format) { put(format, format.header().refcount_table, 0); }},
+         [](qcow2::Qcow2& format) { put_u64(format, format.header().refcount_table, 0); }},
         {"the refcount table is useless", Health::damaged,
-         [=](qcow2::Qcow2& format) { put(format, format.header().refcount_table, 0x123); }},
-        {"a snapshot table entry is too short", Health::damaged, shorten_entry},
+         [](qcow2::Qcow2& format) { put_u64(format, format.header().refcount_table, 0x123); }},
+        {"a snapshot table entry is too short", Health::damaged, shorten_snapshot_entry},
         {"copied flags are wrong", Health::damaged,
-         [=](qcow2::Qcow2& format) {
+         [](qcow2::Qcow2& format) {
              const HostOffset table(format.l1().value()[0] & qcow2::disk::offset_mask);
-             put(format, format.header().l1_table, table.bytes);
+             put_u64(format, format.header().l1_table, table.bytes);
              Bytes raw(8);
              REQUIRE(format.storage().read(table, raw));
              raw[0] ^= std::byte{0x80};
