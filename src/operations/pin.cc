@@ -7,6 +7,7 @@
 #include "base/endian.hpp"
 #include "base/text.hpp"
 #include "base/try.hpp"
+#include "format/qcow2/header_rewrite.hpp"
 #include "format/qcow2/table_digest.hpp"
 #include "operations/extent_walk.hpp"
 #include "qimg/size_text.hpp"
@@ -112,7 +113,7 @@ std::optional<qcow2::Pin> pin_in(const qcow2::Header& overlay) {
 Result<void> rewrite_pinned_header(qcow2::Qcow2& overlay) {
     auto written = overlay.rewrite_header();
     const bool has_pin = overlay.header().find(qcow2::disk::extension_pin) != nullptr;
-    if (written || written.error().kind != ErrorKind::no_space || !has_pin) return written;
+    if (!qcow2::is_header_full(written) || !has_pin) return written;
     set_pin(overlay.header(), std::nullopt);
     return overlay.rewrite_header();
 }

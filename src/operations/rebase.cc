@@ -6,6 +6,7 @@
 
 #include "base/text.hpp"
 #include "base/try.hpp"
+#include "format/qcow2/header_rewrite.hpp"
 #include "format/qcow2/qcow2.hpp"
 #include "image/opener.hpp"
 #include "operations/chain_differences.hpp"
@@ -97,10 +98,7 @@ Result<void> record_backing(qcow2::Qcow2& format, const RebaseOptions& options) 
     header.set_text_extension(qcow2::disk::extension_backing_format, backing_format);
     header.autoclear &= qcow2::disk::autoclear_known;
     const auto written = rewrite_pinned_header(format);
-    // a full disk comes with an errno, a full header does not
-    const bool header_is_full =
-        !written && written.error().kind == ErrorKind::no_space && written.error().system_errno == 0;
-    if (!header_is_full) return written;
+    if (!qcow2::is_header_full(written)) return written;
     return fail_to_change(options, ErrorKind::no_space, "No space left in the file header",
                           written.error().message);
 }

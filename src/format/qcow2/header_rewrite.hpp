@@ -18,4 +18,9 @@ namespace qimg::qcow2 {
 Result<void> replace_header(Storage& storage, const Header& old, Header& header,
                             const std::function<Result<void>()>& barrier);
 
+// Whether that failed for want of room in the header's cluster. A full disk comes with an errno.
+inline bool is_header_full(const Result<void>& replaced) {
+    return !replaced && replaced.error().kind == ErrorKind::no_space && replaced.error().system_errno == 0;
+}
+
 }  // namespace qimg::qcow2
