@@ -23,8 +23,8 @@ using namespace qimg::test;
 
 namespace {
 
-constexpr std::size_t images_in_short = 3;         // that each command is tried on
-constexpr std::size_t states_in_short = 28;        // of each of these
+constexpr std::size_t images_in_short = 4;         // that each command is tried on
+constexpr std::size_t states_in_short = 44;        // of each of these
 constexpr std::size_t systematic_max = 24;         // calls left out, or left alone, at one cut
 constexpr std::uint64_t large_bytes = 4 * MiB;     // a folder of which fewer states are tried
 constexpr std::uint64_t qemu_every_in_short = 40;  // states
