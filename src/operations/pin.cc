@@ -118,6 +118,13 @@ Result<void> rewrite_pinned_header(qcow2::Qcow2& overlay) {
     return overlay.rewrite_header();
 }
 
+Result<std::optional<qcow2::Pin>> pin_if_whole(const Image& base, PinMode mode, Progress& progress) {
+    auto pin = take_pin(base, mode, progress);
+    if (pin) return std::move(*pin);
+    if (pin.error().kind == ErrorKind::corrupt) return std::nullopt;
+    return std::unexpected<Error>(std::move(pin).error());
+}
+
 std::unique_ptr<Image> open_to_pin(const ImageLocation& base, PinMode mode, Opener& opener) {
     OpenOptions open = base.open;
     open.with_backing = mode == PinMode::full;
@@ -131,7 +138,8 @@ Result<void> pin_base(qcow2::Qcow2& overlay, const ImageLocation& base, PinMode 
     if (mode == PinMode::none) return {};
     const auto image = open_to_pin(base, mode, opener);
     if (!image) return {};
-    const qcow2::Pin pin = TRY(take_pin(*image, mode, progress));
+    const auto pin = TRY(pin_if_whole(*image, mode, progress));
+    if (!pin) return {};
     set_pin(overlay.header(), pin);
     return rewrite_pinned_header(overlay);
 }

@@ -18,6 +18,10 @@ namespace qimg {
 // Of an open image; `mode` is not none. Errors: of reading; cancelled.
 Result<qcow2::Pin> take_pin(const Image& base, PinMode mode, Progress& progress);
 
+// The same; nothing when the base's tables break a rule. Whoever reads the base says so; putting an overlay on it is
+// no reading.
+Result<std::optional<qcow2::Pin>> pin_if_whole(const Image& base, PinMode mode, Progress& progress);
+
 // Puts the pin into the header in memory, or takes it out.
 void set_pin(qcow2::Header& overlay, const std::optional<qcow2::Pin>& pin);
 // Nothing when there is none, or one that cannot be read.

@@ -82,7 +82,7 @@ Result<void> renew_pin(qcow2::Header& header, const RebaseOptions& options, cons
         backing = opened.get();
     }
     if (backing == nullptr) return {};
-    const qcow2::Pin pin = TRY(take_pin(*backing, options.pin, progress));
+    const auto pin = TRY(pin_if_whole(*backing, options.pin, progress));
     set_pin(header, pin);
     return {};
 }

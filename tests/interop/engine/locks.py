@@ -16,7 +16,7 @@ import sys
 import tempfile
 import time
 
-QIMG = sys.argv[1]
+QIMG = os.path.abspath(sys.argv[1])
 QEMU = 'qemu-system-x86_64'
 ENVIRONMENT = {**os.environ, 'QIMG_COMPAT': '1'}  # it is not the overlays that a base is protected for here
 WRITERS = [  # what a running guest's disk must not suffer
