@@ -219,9 +219,11 @@ int create_image(const Request& request) {
     ProgressBar progress({.quiet = request.quiet});
     const auto report = create(*options, command_opener(), progress);
     if (!report) {
-        // what the file system, or a limit of the process, does not allow is told with the file's name
+        // what the file system, or a limit of the process, does not allow is told with the file's name; qemu-img
+        // takes it for a limit of the format
         const Error& error = report.error();
-        if (error.system_errno == EFBIG && !error.message.starts_with(options->path + ": ")) {
+        const bool names_file = error.message.starts_with(options->path + ": ");
+        if (error.system_errno == EFBIG && (is_drop_in() || !names_file)) {
             print_errorf("{}: The image size is too large for file format '{}'{}", context, request.format,
                          request.format == "qcow2" ? " (try using a larger cluster size)" : "");
         } else {
