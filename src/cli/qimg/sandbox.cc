@@ -97,7 +97,6 @@ constexpr int allowed[] = {
     SYS_pipe,
     SYS_open,
     SYS_getdents,
-    SYS_readlink,
 #endif
 #endif
 };
