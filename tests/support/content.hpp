@@ -34,6 +34,7 @@ struct Content {
     std::map<std::string, BitmapView> bitmaps;
     unsigned version = 0;
     unsigned refcount_bits = 0;
+    Bytes pin;
     friend bool operator==(const Content&, const Content&) = default;
 };
 
@@ -67,6 +68,7 @@ inline Result<Content> read_content(const OpenImage& open) {
     if (format == nullptr) return content;
     content.version = format->header().version;
     content.refcount_bits = format->geometry().refcount_bits();
+    if (const auto* pin = format->header().find(qcow2::disk::extension_pin)) content.pin = pin->data;
     const auto snapshots = TRY(qcow2::read_snapshots(format->storage(), format->header()));
     for (const qcow2::Snapshot& snapshot : snapshots) {
         const auto view = TRY(open(false));
@@ -149,6 +151,8 @@ inline std::string lost(const Content& now, const Content& before, const Content
     if (now.version != before.version && now.version != after.version) return "another version";
     if (now.refcount_bits != before.refcount_bits && now.refcount_bits != after.refcount_bits)
         return "another width of refcounts";
+    // a commit takes the pin away until it ends
+    if (!now.pin.empty() && now.pin != before.pin && now.pin != after.pin) return "another pin";
     if (now.snapshots != before.snapshots && now.snapshots != after.snapshots)
         return "the snapshots are neither old nor new";
     const std::string of_disk = lost_of_disk(now.disk, before.disk, after.disk, outcome);

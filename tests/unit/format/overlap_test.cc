@@ -8,21 +8,12 @@
 #include "format/qcow2/snapshot_changes.hpp"
 #include "qimg/image.hpp"
 #include "support/recording_storage.hpp"
+#include "support/sample_image.hpp"
 
 using namespace qimg;
 using namespace qimg::qcow2;
 
 namespace {
-
-std::unique_ptr<Image> open_image(Storage& file) {
-    Qcow2Options options;
-    options.writable = true;
-    return std::make_unique<Image>("image", Qcow2::open(borrow_storage(file), options).value(), nullptr);
-}
-
-Qcow2& as_qcow2(Image& image) {
-    return dynamic_cast<Qcow2&>(image.format());
-}
 
 // An image with data in its first guest clusters, and where its tables are.
 struct Victim {
@@ -34,15 +25,15 @@ struct Victim {
 
     Victim() {
         REQUIRE(create_empty(file, {}, 4 * GiB));
-        const auto image = open_image(file);
+        const auto image = test::open_image(file, true);
         REQUIRE(image->write(GuestOffset(0), Bytes(200000, std::byte{1})));
-        REQUIRE(create_snapshot(as_qcow2(*image), "before", {}));
+        REQUIRE(create_snapshot(test::as_qcow2(*image), "before", {}));
         REQUIRE(image->write(GuestOffset(0), Bytes(200000, std::byte{2})));
         REQUIRE(image->flush());
-        l1 = as_qcow2(*image).header().l1_table;
-        l2 = HostOffset(as_qcow2(*image).l1().value()[0] & disk::offset_mask);
-        refcount_table = as_qcow2(*image).header().refcount_table;
-        refcount_block = HostOffset(as_qcow2(*image).refcounts().table()[0]);
+        l1 = test::as_qcow2(*image).header().l1_table;
+        l2 = HostOffset(test::as_qcow2(*image).l1().value()[0] & disk::offset_mask);
+        refcount_table = test::as_qcow2(*image).header().refcount_table;
+        refcount_block = HostOffset(test::as_qcow2(*image).refcounts().table()[0]);
     }
 
     void set(HostOffset at, std::uint64_t entry) {
@@ -50,7 +41,7 @@ struct Victim {
         REQUIRE(file.write(at, std::as_bytes(std::span(&raw, 1))));
     }
     std::string error_of_write(GuestOffset at, std::size_t bytes = 10) {
-        const auto image = open_image(file);
+        const auto image = test::open_image(file, true);
         const auto written = image->write(at, Bytes(bytes, std::byte{7}));
         return written ? "" : written.error().message;
     }
@@ -106,14 +97,14 @@ TEST_CASE("a table entry cannot make the file exabytes long") {
 TEST_CASE("a file that lost its end gets it back where refcounts know of it") {
     Victim victim;
     {
-        const auto image = open_image(victim.file);
+        const auto image = test::open_image(victim.file, true);
         REQUIRE(image->write(GuestOffset(GiB), Bytes(65536, std::byte{3})));
         REQUIRE(image->flush());
     }
     const std::uint64_t size = victim.file.content().size();
     std::uint64_t data_at = 0;
     {
-        const auto image = open_image(victim.file);
+        const auto image = test::open_image(victim.file, true);
         data_at = image->extent(GuestRange(GuestOffset(GiB), 65536)).value().host->bytes;
     }
     REQUIRE(data_at + 65536 == size);
@@ -145,12 +136,12 @@ TEST_CASE("discarding what an entry wrongly claims leaves the metadata there alo
     Victim victim;
     for (const HostOffset target : {HostOffset(0), victim.l1, victim.refcount_table, victim.refcount_block}) {
         victim.set(victim.l2, target.bytes | disk::flag_copied);
-        const auto image = open_image(victim.file);
+        const auto image = test::open_image(victim.file, true);
         REQUIRE(image->discard(GuestRange(GuestOffset(0), 65536)));
         REQUIRE(image->flush());
-        CHECK(as_qcow2(*image).refcounts().get(target.bytes / 65536).value() == 1);
+        CHECK(test::as_qcow2(*image).refcounts().get(target.bytes / 65536).value() == 1);
         Bytes rest(65536);
-        REQUIRE(open_image(victim.file)->read(GuestOffset(65536), rest));
+        REQUIRE(test::open_image(victim.file, true)->read(GuestOffset(65536), rest));
         CHECK(rest == Bytes(65536, std::byte{2}));
     }
 }
@@ -160,7 +151,7 @@ TEST_CASE("an L1 table that the file does not have is not read") {
     Header header = read_header(victim.file).value();
     header.l1_entries = l1_table_bytes_max / table_entry_bytes;
     REQUIRE(victim.file.write(HostOffset(0), serialize_fields(header)));
-    const auto image = open_image(victim.file);
+    const auto image = test::open_image(victim.file, true);
     const auto extent = image->extent(GuestRange(GuestOffset(0), 10));
     REQUIRE_FALSE(extent);
     CHECK(extent.error().message.find("past the end of the file") != std::string::npos);
@@ -177,7 +168,7 @@ TEST_CASE("more L2 tables than the file has clusters are refused") {
         store(std::span(table).subspan(i * 8), be64(victim.l2.bytes));
     REQUIRE(victim.file.write(at, table));
     REQUIRE(victim.file.write(HostOffset(0), serialize_fields(header)));
-    const auto image = open_image(victim.file);
+    const auto image = test::open_image(victim.file, true);
     const auto extent = image->extent(GuestRange(GuestOffset(0), 10));
     REQUIRE_FALSE(extent);
     CHECK(extent.error().message.find("1000 L2 tables") != std::string::npos);

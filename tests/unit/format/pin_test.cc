@@ -5,7 +5,7 @@
 #include <doctest/doctest.h>
 
 #include "format/qcow2/table_digest.hpp"
-#include "support/sample_image.hpp"
+#include "support/test_images.hpp"
 
 using namespace qimg;
 using namespace qimg::test;
@@ -27,6 +27,17 @@ Digest digest_of(Storage& file) {
     const auto digest = qcow2::table_digest(as_qcow2(*image));
     REQUIRE(digest);
     return *digest;
+}
+
+std::vector<Qcow2Layout> layouts() {
+    Qcow2Layout subclusters = layout_of(16384);
+    subclusters.extended_l2 = true;
+    return {layout_of(512),     layout_of(512, 16, 2), layout_of(512, 64),
+            layout_of(1024, 4), subclusters,           over_base(layout_of(512))};
+}
+
+Result<void> grow_disk(Image& image) {
+    return qcow2::grow(as_qcow2(image), 400 * KiB, [] { return Result<void>(); });
 }
 
 }  // namespace
@@ -54,24 +65,6 @@ TEST_CASE("a pin of another layout is none") {
     Bytes cut = good;
     cut[2] |= std::byte{1};  // says that a digest of content follows
     CHECK_FALSE(qcow2::parse_pin(cut));
-}
-
-static std::vector<Qcow2Layout> layouts() {
-    Qcow2Layout small;
-    small.cluster_bytes = 512;
-    Qcow2Layout version_2 = small;
-    version_2.version = 2;
-    Qcow2Layout subclusters = small;
-    subclusters.cluster_bytes = 16384;
-    subclusters.extended_l2 = true;
-    Qcow2Layout overlay = small;
-    overlay.backing_file = "base";
-    overlay.backing_format = "raw";
-    return {small, version_2, subclusters, overlay};
-}
-
-static Result<void> grow_disk(Image& image) {
-    return qcow2::grow(as_qcow2(image), 400 * KiB, [] { return Result<void>(); });
 }
 
 TEST_CASE("what guests of overlays can notice changes the digest, and nothing else does") {
