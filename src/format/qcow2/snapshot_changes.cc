@@ -70,17 +70,21 @@ Result<HostOffset> write_l1_table(Qcow2& image, std::span<const std::uint64_t> e
 }  // namespace
 
 Result<void> replace_snapshot_table(Qcow2& image, const std::vector<Snapshot>& snapshots) {
-    image.header().snapshot_count = static_cast<std::uint32_t>(snapshots.size());
-    image.header().snapshot_table = HostOffset(0);
     const Bytes raw = serialize_snapshots(snapshots);
-    image.know_snapshots(snapshots, raw.size());
-    if (snapshots.empty()) return {};
     if (raw.size() > snapshot_table_bytes_max || snapshots.size() > snapshots_max) {
         return fail(ErrorKind::no_space, "The snapshot table would become too large", EFBIG);
     }
-    const ClusterRun place = TRY(image.allocate_clusters(image.geometry().clusters_for(raw.size())));
-    image.header().snapshot_table = image.geometry().offset_of(place.first);
-    return image.storage().write(image.header().snapshot_table, raw);
+    HostOffset at(0);
+    if (!raw.empty()) {
+        // the header still names the old table, so that the new one is kept off it
+        const ClusterRun place = TRY(image.allocate_clusters(image.geometry().clusters_for(raw.size())));
+        at = image.geometry().offset_of(place.first);
+        TRY(image.storage().write(at, raw));
+    }
+    image.header().snapshot_count = static_cast<std::uint32_t>(snapshots.size());
+    image.header().snapshot_table = at;
+    image.know_snapshots(snapshots, raw.size());
+    return {};
 }
 
 Result<Snapshot> find_snapshot(const Qcow2& image, const std::string& name_or_id) {

@@ -173,3 +173,20 @@ TEST_CASE("more L2 tables than the file has clusters are refused") {
     REQUIRE_FALSE(extent);
     CHECK(extent.error().message.find("1000 L2 tables") != std::string::npos);
 }
+
+// The new table goes below where the old one ended, to clusters that deleted snapshots have left.
+TEST_CASE("snapshots with long names are deleted one by one") {
+    test::RecordingStorage file;
+    Qcow2Layout layout;
+    layout.cluster_bytes = 512;
+    REQUIRE(create_empty(file, layout, 64 * KiB));
+    const auto name = [](int number) { return std::string(240, 'x') + std::to_string(number); };
+    const auto image = test::open_image(file, true);
+    for (int i = 0; i < 40; ++i)
+        REQUIRE(create_snapshot(test::as_qcow2(*image), name(i), {}));
+    for (int i = 0; i < 40; ++i) {
+        const auto deleted = delete_snapshot(test::as_qcow2(*image), name(i));
+        REQUIRE_MESSAGE(deleted, (deleted ? "" : deleted.error().message));
+    }
+    CHECK(read_header(file).value().snapshot_count == 0);
+}
