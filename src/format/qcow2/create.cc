@@ -157,13 +157,17 @@ Result<void> create_empty(Storage& storage, const Qcow2Layout& layout, std::uint
     header.refcount_table = refcounts.table_offset();
     header.refcount_table_clusters = static_cast<std::uint32_t>(refcounts.table_clusters());
 
+    for (const ClusterRun& outgrown : refcounts.take_old_tables())
+        TRY(refcounts.subtract(outgrown));
+
     const Bytes first_cluster = TRY(serialize_header(header));
     TRY(refcounts.write_blocks());
     TRY(refcounts.write_table());
     const std::uint64_t used_clusters = TRY(refcounts.end_of_used_clusters());
     // the last cluster may be cut short when it is the L1 table's
-    const std::uint64_t whole_clusters = used_clusters - (l1_bytes != 0 ? 1 : 0);
-    TRY(storage.resize(std::max(geometry.offset_of(whole_clusters).bytes, header.l1_table.bytes + l1_bytes)));
+    const HostOffset l1_end = header.l1_table + l1_bytes;
+    const bool ends_with_l1 = l1_bytes != 0 && geometry.clusters_for(l1_end.bytes) == used_clusters;
+    TRY(storage.resize(ends_with_l1 ? l1_end.bytes : geometry.offset_of(used_clusters).bytes));
     return storage.write(HostOffset(0), first_cluster);
 }
 

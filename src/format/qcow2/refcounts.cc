@@ -200,16 +200,12 @@ Result<void> Refcounts::ensure_block(std::uint64_t index) {
     return {};
 }
 
-// True when a block had to be made: free clusters may have been used up by that.
-Result<bool> Refcounts::ensure_blocks_for(ClusterRun run) {
-    bool made = false;
+Result<void> Refcounts::ensure_blocks_for(ClusterRun run) {
     const std::uint64_t entries = geometry_.refcount_block_entries();
     for (std::uint64_t i = run.first / entries; i <= (run.first + run.count - 1) / entries; ++i) {
-        if (i < table_.size() && table_[i] != 0) continue;
-        TRY(ensure_block(i));
-        made = true;
+        if (i >= table_.size() || table_[i] == 0) TRY(ensure_block(i));
     }
-    return made;
+    return {};
 }
 
 // The table is larger at once, in memory; then it gets its new place by the ordinary search.
@@ -270,14 +266,15 @@ Result<ClusterRun> Refcounts::allocate_some(std::uint64_t count) {
     return find_and_claim(count, false);
 }
 
+// Blocks that the run needs go behind it: then it stays in one piece.
 Result<ClusterRun> Refcounts::find_and_claim(std::uint64_t count, bool whole) {
-    for (;;) {
-        const ClusterRun run = TRY(find_free(count, whole));
-        const bool made_blocks = TRY(ensure_blocks_for(run));
-        if (made_blocks) continue;
-        TRY(claim(run));
-        return run;
-    }
+    const ClusterRun run = TRY(find_free(count, whole));
+    const std::uint64_t first_maybe_free = search_start_;
+    search_start_ = run.first + run.count;
+    TRY(ensure_blocks_for(run));
+    search_start_ = first_maybe_free;
+    TRY(claim(run));
+    return run;
 }
 
 Result<void> Refcounts::claim(ClusterRun run) {

@@ -91,7 +91,7 @@ class Refcounts {
 
     Result<Block*> read_block(std::uint64_t index);
     Result<void> ensure_block(std::uint64_t index);
-    Result<bool> ensure_blocks_for(ClusterRun run);
+    Result<void> ensure_blocks_for(ClusterRun run);
     Result<void> grow_table(std::uint64_t entries);
     Result<void> change(ClusterRun run, bool up);
     bool counts_only(const Block& block, std::uint64_t own_cluster) const;

@@ -4,6 +4,7 @@
 
 #include <doctest/doctest.h>
 
+#include "format/qcow2/check.hpp"
 #include "format/qcow2/create.hpp"
 
 using namespace qimg;
@@ -50,6 +51,19 @@ TEST_CASE("sub-byte refcounts count from the least significant bit") {
     CHECK(block[0] == std::byte{0x01});
     set_refcount(block, 2, 1, 0xa);
     CHECK(block[0] == std::byte{0xa1});
+}
+
+TEST_CASE("a new image whose L1 table outgrows the first refcount table counts what it uses, no more") {
+    const auto storage = memory_storage();
+    Qcow2Layout layout;
+    layout.cluster_bytes = 512;
+    layout.refcount_bits = 64;
+    REQUIRE(create_empty(*storage, layout, 10 * GiB));
+    auto image = Qcow2::open(borrow_storage(*storage), {});
+    REQUIRE(image);
+    const CheckReport report = check_image(**image, Repair::none, {}, no_progress()).value();
+    CHECK(report.corruptions == 0);
+    CHECK(report.leaks == 0);
 }
 
 TEST_CASE("a new image counts its own metadata") {
@@ -113,4 +127,16 @@ TEST_CASE("an unaligned refcount block is refused") {
     REQUIRE(wide.storage->write(wide.header.refcount_table, std::as_bytes(std::span(&inside, 1))));
     REQUIRE(wide.refcounts->load());
     CHECK(wide.refcounts->get(0).error().kind == ErrorKind::corrupt);
+}
+
+TEST_CASE("a run is in one piece, with the refcount blocks that it needs behind it") {
+    Image image;
+    const std::uint64_t entries = image.header.geometry.refcount_block_entries();
+    const std::uint64_t start = image.refcounts->end_of_used_clusters().value();
+    const ClusterRun run = image.refcounts->allocate(3 * entries).value();
+    CHECK(run.first == start);
+    CHECK(run.count == 3 * entries);
+    for (std::uint64_t i = 1; i <= 3; ++i)
+        CHECK(image.refcounts->table()[i] >= (run.first + run.count) * 512);
+    CHECK(image.refcounts->allocate(1).value().first == run.first + run.count + 3);
 }
