@@ -1,24 +1,14 @@
-// Emptying: the L1 entries first, then the space, then the refcount blocks that counted it, then the file's end.
+// Emptying: the L1 entries first, then the space, then what is left over.
 // SPDX-License-Identifier: Apache-2.0
 #include "format/qcow2/empty.hpp"
 
 #include "base/try.hpp"
 #include "format/qcow2/reference_walk.hpp"
+#include "format/qcow2/trim.hpp"
 
 namespace qimg::qcow2 {
 
 namespace {
-
-// Each round can leave a block empty that counted another one.
-Result<void> drop_empty_blocks(Qcow2& image) {
-    for (;;) {
-        const std::vector<ClusterRun> blocks = TRY(image.refcounts().drop_empty_blocks());
-        for (const ClusterRun& block : blocks)
-            image.release_later(block);
-        TRY(image.flush());
-        if (blocks.empty()) return {};
-    }
-}
 
 // With the entries gone, nothing refers to what lies in an external data file.
 Result<void> discard_data_file(Qcow2& image) {
@@ -40,11 +30,7 @@ Result<void> empty(Qcow2& image) {
     TRY(change_references(image, entries, ReferenceChange::release));
     TRY(image.flush());
     TRY(discard_data_file(image));
-    TRY(drop_empty_blocks(image));
-    const std::uint64_t used = TRY(image.refcounts().end_of_used_clusters());
-    const std::uint64_t file_bytes = TRY(image.storage().size());
-    const std::uint64_t needed = image.geometry().offset_of(used).bytes;
-    if (needed < file_bytes) TRY(image.storage().resize(needed));
+    TRY(trim(image));
     return image.reload();
 }
 

@@ -154,6 +154,17 @@ void Qcow2::release_later(ClusterRun run) {
     pending_releases_.push_back(run);
 }
 
+Result<void> Qcow2::cut_unused_end() {
+    TRY(map_metadata());  // it may still know tables that are gone
+    const std::uint64_t used = TRY(refcounts_.end_of_used_clusters());
+    const std::uint64_t file_bytes = TRY(storage_->size());
+    const std::uint64_t file_clusters = geometry().clusters_for(file_bytes);
+    if (used >= file_clusters) return {};
+    TRY(check_not_metadata({used, file_clusters - used}));
+    file_end_ = geometry().offset_of(used).bytes;
+    return storage_->resize(file_end_);
+}
+
 ClusterRun Qcow2::clusters_of(HostRange range) const {
     const std::uint64_t first = geometry().cluster_at(range.start);
     return {first, geometry().cluster_at(range.end() - 1) - first + 1};

@@ -114,6 +114,9 @@ class Qcow2 final : public Format {
     Result<ClusterRun> allocate_clusters(std::uint64_t count);
     // These clusters lose a reference once nothing on stable storage points to them any more.
     void release_later(ClusterRun run);
+    // Cuts the file behind its last cluster with a refcount, once everything is flushed. Errors: corrupt when
+    // metadata lies behind that.
+    Result<void> cut_unused_end();
     // Releases what a L2 entry of the active tables refers to.
     void release_entry(const L2Entry& entry);
     // The same for clusters of guest data. What an entry wrongly claims, although metadata lies there, stays.

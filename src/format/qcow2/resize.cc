@@ -9,6 +9,7 @@
 #include "base/try.hpp"
 #include "format/qcow2/bitmap_changes.hpp"
 #include "format/qcow2/reference_walk.hpp"
+#include "format/qcow2/trim.hpp"
 
 namespace qimg::qcow2 {
 
@@ -27,13 +28,21 @@ ClusterRun l1_clusters(const Qcow2& image) {
     return {image.geometry().cluster_at(image.header().l1_table), image.geometry().clusters_for(bytes)};
 }
 
-// A longer table in a new place, known only in memory so far. Returns the old one's clusters.
-Result<ClusterRun> move_l1(Qcow2& image, std::uint64_t entries) {
+// A longer table, known only in memory so far: in its place while its clusters have room, which is then cleared of
+// what may be there, else in a new one. Returns the clusters that it left.
+Result<ClusterRun> lengthen_l1(Qcow2& image, std::uint64_t entries) {
     const auto old = TRY(image.l1());
     const ClusterRun old_clusters = l1_clusters(image);
     std::vector<std::uint64_t> table(old.begin(), old.end());
     table.resize(entries, 0);
     Bytes raw(entries * table_entry_bytes);
+    if (image.geometry().clusters_for(raw.size()) == old_clusters.count) {
+        const HostOffset at = image.header().l1_table;
+        const std::uint64_t old_bytes = old.size() * table_entry_bytes;
+        TRY(image.storage().write(at + old_bytes, std::span(raw).subspan(old_bytes)));
+        image.replace_l1(at, std::move(table));
+        return ClusterRun{};
+    }
     for (std::size_t i = 0; i < table.size(); ++i) {
         store(std::span(raw).subspan(i * table_entry_bytes), be64(table[i]));
     }
@@ -76,7 +85,7 @@ Result<void> grow(Qcow2& image, std::uint64_t bytes, const std::function<Result<
     BitmapEditor bitmaps = TRY(BitmapEditor::open(image));
     TRY(bitmaps.resize(bytes));
     ClusterRun old_l1;
-    if (entries > image.header().l1_entries) old_l1 = TRY(move_l1(image, entries));
+    if (entries > image.header().l1_entries) old_l1 = TRY(lengthen_l1(image, entries));
     image.header().size = bytes;
     TRY(fill());
     TRY(bitmaps.write());
@@ -118,7 +127,7 @@ Result<void> shrink(Qcow2& image, std::uint64_t bytes, const std::function<Resul
     for (; index < l1.size(); ++index) {
         if (l1[index] != 0) TRY(image.set_l1_entry(index, 0));
     }
-    TRY(image.flush());
+    TRY(trim(image));
     if (image.header().data_file_raw()) return image.data_storage().resize(bytes);
     return {};
 }

@@ -16,7 +16,7 @@ namespace qimg::qcow2 {
 // version 2 with snapshots; corrupt for a bitmap that is in use; no_space past the largest L1 table or bitmap.
 Result<void> grow(Qcow2& image, std::uint64_t bytes, const std::function<Result<void>()>& fill);
 
-// Makes the disk shorter and frees what lies behind its new end. `clear` runs when the new size is in the
+// Makes the disk shorter and frees what lies behind its new end, in the file, too. `clear` runs when the new size is in the
 // file, while addresses up to the end of the last cluster can still be written: zeroes there keep a program
 // that makes the disk longer again from showing old data.
 Result<void> shrink(Qcow2& image, std::uint64_t bytes, const std::function<Result<void>()>& clear);
