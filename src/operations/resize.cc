@@ -16,13 +16,15 @@ namespace qimg {
 namespace {
 
 // What guests would see between the old end and the new one if the size alone changed: the rest of the last
-// cluster, and a backing image that goes on.
-Result<void> clear_new_part(Image& image, GuestRange added) {
+// cluster, and a backing image that goes on. That one may become longer yet, so then all of it says zeroes; as
+// far as version 2 can.
+Result<void> clear_new_part(Image& image, GuestRange added, bool keep_space) {
     const std::uint64_t unit = image.format().cluster_bytes();
-    GuestOffset end(round_up(added.start.bytes, unit));
-    if (image.backing() != nullptr) end = std::max(end, GuestOffset(image.backing()->size()));
+    const GuestOffset cluster_end(round_up(added.start.bytes, unit));
+    const std::uint64_t backing_bytes = image.backing() != nullptr ? image.backing()->size() : 0;
+    const GuestOffset end = backing_bytes > added.start.bytes ? added.end() : cluster_end;
     const GuestRange exposed = intersection(added, GuestRange::between(added.start, end));
-    return exposed.empty() ? Result<void>() : image.write_zeroes(exposed);
+    return exposed.empty() ? Result<void>() : image.write_zeroes(exposed, keep_space);
 }
 
 Result<void> resize_raw(Storage& storage, std::uint64_t bytes, Preallocation preallocation) {
@@ -59,9 +61,13 @@ Result<void> resize_disk(Image& image, qcow2::Qcow2& format, std::uint64_t bytes
     if (format.header().data_file_raw() && preallocation == Preallocation::off)
         preallocation = Preallocation::metadata;
     return qcow2::grow(format, bytes, [&]() -> Result<void> {
-        TRY(clear_new_part(image, added));
-        if (preallocation == Preallocation::off) return {};
-        return qcow2::preallocate(format, added, preallocation, progress);
+        // places without content: zeroes are said about them, not in their stead
+        const bool places_only = preallocation == Preallocation::metadata;
+        if (!places_only) TRY(clear_new_part(image, added, false));
+        if (preallocation != Preallocation::off) {
+            TRY(qcow2::preallocate(format, added, preallocation, progress));
+        }
+        return places_only ? clear_new_part(image, added, true) : Result<void>();
     });
 }
 
