@@ -27,6 +27,17 @@ Result<void> clear_new_part(Image& image, GuestRange added, bool keep_space) {
     return exposed.empty() ? Result<void>() : image.write_zeroes(exposed, keep_space);
 }
 
+// Space for the new part. The cluster that the old end of the disk lies in gets its own first, by a write, which
+// takes along what guests see in front of that end, be it from below.
+Result<void> preallocate_new_part(Image& image, qcow2::Qcow2& format, GuestRange added,
+                                  Preallocation preallocation, Progress& progress) {
+    const GuestOffset cluster_end(round_up(added.start.bytes, format.cluster_bytes()));
+    const GuestRange shared = intersection(added, GuestRange::between(added.start, cluster_end));
+    if (!shared.empty()) TRY(image.write(shared.start, Bytes(shared.length)));
+    const GuestRange rest = GuestRange::between(shared.end(), added.end());
+    return rest.empty() ? Result<void>() : qcow2::preallocate(format, rest, preallocation, progress);
+}
+
 Result<void> resize_raw(Storage& storage, std::uint64_t bytes, Preallocation preallocation) {
     const std::uint64_t old = TRY(storage.size());
     const HostRange added = HostRange::between(HostOffset(old), HostOffset(bytes));
@@ -65,7 +76,7 @@ Result<void> resize_disk(Image& image, qcow2::Qcow2& format, std::uint64_t bytes
         const bool places_only = preallocation == Preallocation::metadata;
         if (!places_only) TRY(clear_new_part(image, added, false));
         if (preallocation != Preallocation::off) {
-            TRY(qcow2::preallocate(format, added, preallocation, progress));
+            TRY(preallocate_new_part(image, format, added, preallocation, progress));
         }
         return places_only ? clear_new_part(image, added, true) : Result<void>();
     });
