@@ -207,7 +207,8 @@ class Changes {
     }
     Result<void> zero() {
         std::ranges::fill(part_of_disk(), std::byte{0});
-        return on_image([&](Image& image) { return image.write_zeroes(part(), step_.choice % 2 == 0); });
+        return on_image(
+            [&](Image& image) { return image.write_zeroes(part(), static_cast<Zeroing>(step_.choice % 3)); });
     }
     // What guests see in the part afterwards is the format's choice.
     Result<void> discard() {

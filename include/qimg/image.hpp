@@ -28,10 +28,10 @@ struct OpenOptions {
     std::optional<std::string> format;  // "qcow2" or "raw"; absent: told by the first bytes
     Access access = Access::read_only;
     Locking locking = Locking::qemu;
-    bool with_backing = true;    // false: unallocated clusters of an overlay read as zeroes
-    bool with_data_file = true;  // false: only what tables and header tell; guest data cannot be read
-    bool for_repair = false;     // an image that is marked corrupt may be opened for writing, too
-    bool for_check = false;      // a snapshot table that breaks its rules is left to the check
+    bool with_backing = true;     // false: unallocated clusters of an overlay read as zeroes
+    bool with_guest_data = true;  // false: only what tables and header tell, also of an encrypted image
+    bool for_repair = false;      // an image that is marked corrupt may be opened for writing, too
+    bool for_check = false;       // a snapshot table that breaks its rules is left to the check
     // Told line by line what was found, and mended before the first change, in an image that was not closed
     // cleanly.
     std::function<void(const std::string&)> on_finding = {};
@@ -87,6 +87,12 @@ struct Extent {
     std::uint64_t compressed_bytes = 0;
 };
 
+enum class Zeroing {
+    cheapest,    // what reads as zeroes already stays as it is, also where it is the backing image that does
+    keep_space,  // the same, and clusters stay allocated
+    own,         // this image says so by itself, whatever the backing image has there now or later
+};
+
 class Image {
   public:
     // Opens `path` and, when asked for, every image below it. Names in a header are relative to the folder
@@ -120,8 +126,8 @@ class Image {
     // threads while nobody writes.
     Result<void> read(GuestOffset at, std::span<std::byte> into) const;
     Result<void> write(GuestOffset at, std::span<const std::byte> from);
-    // The range reads as zeroes afterwards. With `keep_space`, clusters stay allocated.
-    Result<void> write_zeroes(GuestRange range, bool keep_space = false);
+    // The range reads as zeroes afterwards.
+    Result<void> write_zeroes(GuestRange range, Zeroing how = Zeroing::cheapest);
     // Gives whole clusters inside the range back. Where there is a backing image (and the format can say so)
     // they read as zeroes afterwards.
     Result<void> discard(GuestRange range);
@@ -136,7 +142,7 @@ class Image {
     Result<void> check_range(GuestRange range) const;
     Result<void> check_faults(Fault::Operation operation, GuestRange range) const;
     Result<void> write_reserved(GuestOffset at, std::span<const std::byte> from);
-    Result<void> write_literal_zeroes(GuestRange range);
+    Result<void> write_literal_zeroes(GuestRange range, Zeroing how);
     Result<void> fill_from_chain(GuestRange part, HostOffset to);
 
     std::string path_;

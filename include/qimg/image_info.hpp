@@ -39,6 +39,7 @@ struct Qcow2Info {
     bool extended_l2 = false;
     bool lazy_refcounts = false;
     bool corrupt = false;
+    bool is_encrypted = false;  // with AES
     unsigned refcount_bits = 16;
     std::string compression_type = "zlib";
     std::vector<BitmapInfo> bitmaps;

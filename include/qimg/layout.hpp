@@ -24,6 +24,7 @@ struct Qcow2Layout {
     bool lazy_refcounts = false;
     bool extended_l2 = false;
     std::string compression_type = "zlib";  // or "zstd"
+    bool is_encrypted = false;  // with AES: only the empty image, whose content is for others to write
     std::optional<std::string> data_file;
     bool data_file_raw = false;
     std::optional<std::string> backing_file;  // written as it is

@@ -144,7 +144,7 @@ Result<void> Image::fill_from_chain(GuestRange part, HostOffset to) {
     return {};
 }
 
-Result<void> Image::write_zeroes(GuestRange range, bool keep_space) {
+Result<void> Image::write_zeroes(GuestRange range, Zeroing how) {
     TRY(check_range(range));
     if (range.empty()) return {};
     TRY(check_faults(Fault::Operation::write, range));
@@ -154,20 +154,23 @@ Result<void> Image::write_zeroes(GuestRange range, bool keep_space) {
                                            GuestOffset(round_down(range.end().bytes, unit)));
     // the last unit may be cut short by the end of the disk
     if (range.end().bytes == size() && !inner.empty()) inner = GuestRange::between(inner.start, range.end());
-    if (inner.empty()) return write_literal_zeroes(range);
-    TRY(write_literal_zeroes(GuestRange::between(range.start, inner.start)));
-    TRY(write_literal_zeroes(GuestRange::between(inner.end(), range.end())));
-    const bool done = TRY(format_->zero(inner, keep_space));
+    if (inner.empty()) return write_literal_zeroes(range, how);
+    TRY(write_literal_zeroes(GuestRange::between(range.start, inner.start), how));
+    TRY(write_literal_zeroes(GuestRange::between(inner.end(), range.end()), how));
+    const bool done = TRY(format_->zero(inner, how == Zeroing::keep_space));
     if (done) return {};
-    return write_literal_zeroes(inner);
+    return write_literal_zeroes(inner, how);
 }
 
-// Only where the range does not read as zeroes already.
-Result<void> Image::write_literal_zeroes(GuestRange range) {
+// Only where the range does not read as zeroes already, on the word of the right image.
+Result<void> Image::write_literal_zeroes(GuestRange range, Zeroing how) {
     const Bytes zeroes(std::min(range.length, copy_bytes_max));
     for (GuestOffset at = range.start; at < range.end();) {
         const Extent run = TRY(extent(GuestRange::between(at, range.end())));
-        const bool is_zero_already = run.kind == ExtentKind::zeroes || run.kind == ExtentKind::unallocated;
+        const bool from_below = run.depth > 0 || run.kind == ExtentKind::unallocated;
+        const bool counts = how != Zeroing::own || !backing_ || !from_below;
+        const bool is_zero_already =
+            counts && (run.kind == ExtentKind::zeroes || run.kind == ExtentKind::unallocated);
         const std::uint64_t step =
             is_zero_already ? run.range.length : std::min<std::uint64_t>(run.range.length, zeroes.size());
         if (!is_zero_already) TRY(write(at, std::span(zeroes).first(step)));

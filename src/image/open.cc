@@ -125,7 +125,7 @@ Result<std::unique_ptr<Format>> open_format(std::unique_ptr<Storage> storage, co
         return failf(ErrorKind::invalid_argument, "Unknown driver '{}'", printable(format));
 
     qcow2::Qcow2Options details;
-    details.with_data_file = options.with_data_file;
+    details.with_guest_data = options.with_guest_data;
     details.on_finding = options.on_finding;
     details.for_check = options.for_check;
     details.writable = options.access == Access::read_write && !options.for_repair;

@@ -78,7 +78,7 @@ class ReferenceOpener final : public Opener {
 Result<std::vector<ImageInfo>> info(const InfoOptions& options, Opener& opener) {
     std::vector<ImageInfo> chain;
     ImageLocation location{options.path, options.open};
-    location.open.with_backing = location.open.with_data_file = false;
+    location.open.with_backing = location.open.with_guest_data = false;
     std::string named_by;
     while (true) {
         const auto same = [&](const ImageInfo& above) { return above.path == location.path; };
@@ -98,7 +98,7 @@ Result<std::vector<ImageInfo>> info(const InfoOptions& options, Opener& opener) 
         std::optional<ImageLocation> below = TRY(location_below(location, image->format(), opener));
         if (!below) return chain;
         named_by = std::exchange(location, std::move(*below)).path;
-        location.open.with_backing = location.open.with_data_file = false;
+        location.open.with_backing = location.open.with_guest_data = false;
     }
 }
 

@@ -84,6 +84,7 @@ void check_references(const qcow2::Header& header, Reasons& reasons) {
                     data_file ? fmt::format(", '{}'", printable(*data_file)) : "");
         if (data_file) reasons.check_name("data file", *data_file);
     }
+    if (header.is_encrypted) reasons.add("encryption", "it is encrypted with AES");
     if (header.find(qcow2::disk::extension_luks) != nullptr)
         reasons.add("encryption", "it has a header for LUKS encryption");
 }
@@ -155,7 +156,7 @@ Result<void> inspect_qcow2(std::unique_ptr<Storage> file, Verdict& verdict) {
 
     verdict.virtual_bytes = examined.header.size;
     qcow2::Qcow2Options options;
-    options.with_data_file = false;
+    options.with_guest_data = false;
     qcow2::Qcow2 image(std::move(file), std::move(examined.header), options);
     TRY(check_snapshots(image, reasons));
     check_bitmaps(image, reasons);

@@ -60,6 +60,7 @@ Result<std::unique_ptr<qcow2::Qcow2>> open_unnamed(NewFile& file, const CreateOp
     qcow2::Qcow2Options details;
     details.writable = true;
     details.ordered = false;
+    details.with_guest_data = !options.qcow2.is_encrypted;
     details.open_data_file = [&](const std::optional<std::string>& name) {
         return opener.open(resolve_reference(options.path, *name),
                            FileOptions{Access::read_write, Locking::qemu});

@@ -18,13 +18,13 @@ namespace {
 // What guests would see between the old end and the new one if the size alone changed: the rest of the last
 // cluster, and a backing image that goes on. That one may become longer yet, so then all of it says zeroes; as
 // far as version 2 can.
-Result<void> clear_new_part(Image& image, GuestRange added, bool keep_space) {
+Result<void> clear_new_part(Image& image, GuestRange added, Zeroing how) {
     const std::uint64_t unit = image.format().cluster_bytes();
     const GuestOffset cluster_end(round_up(added.start.bytes, unit));
     const std::uint64_t backing_bytes = image.backing() != nullptr ? image.backing()->size() : 0;
     const GuestOffset end = backing_bytes > added.start.bytes ? added.end() : cluster_end;
     const GuestRange exposed = intersection(added, GuestRange::between(added.start, end));
-    return exposed.empty() ? Result<void>() : image.write_zeroes(exposed, keep_space);
+    return exposed.empty() ? Result<void>() : image.write_zeroes(exposed, how);
 }
 
 // Space for the new part. The cluster that the old end of the disk lies in gets its own first, by a write, which
@@ -74,11 +74,11 @@ Result<void> resize_disk(Image& image, qcow2::Qcow2& format, std::uint64_t bytes
     return qcow2::grow(format, bytes, [&]() -> Result<void> {
         // places without content: zeroes are said about them, not in their stead
         const bool places_only = preallocation == Preallocation::metadata;
-        if (!places_only) TRY(clear_new_part(image, added, false));
+        if (!places_only) TRY(clear_new_part(image, added, Zeroing::cheapest));
         if (preallocation != Preallocation::off) {
             TRY(preallocate_new_part(image, format, added, preallocation, progress));
         }
-        return places_only ? clear_new_part(image, added, true) : Result<void>();
+        return places_only ? clear_new_part(image, added, Zeroing::keep_space) : Result<void>();
     });
 }
 

@@ -26,7 +26,7 @@ Result<std::unique_ptr<Image>> open_alone(const SnapshotOptions& options, Access
     OpenOptions open = options.open;
     open.access = access;
     open.with_backing = false;
-    open.with_data_file = access != Access::read_only;
+    open.with_guest_data = access != Access::read_only;
     return Image::open(options.path, open, opener);
 }
 

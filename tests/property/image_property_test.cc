@@ -171,7 +171,7 @@ class Run {
 
     void write_zeroes() {
         const GuestRange range = some_range();
-        must(image_->write_zeroes(range, below(2) == 0));
+        must(image_->write_zeroes(range, static_cast<Zeroing>(below(3))));
         std::ranges::fill(model_part(range), std::byte{0});
     }
 

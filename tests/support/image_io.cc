@@ -38,7 +38,7 @@ Result<void> run(Image& image, const std::string& verb) {
     std::cin >> offset >> length;
     const GuestRange range(GuestOffset(offset), length);
     if (verb == "zero") return image.write_zeroes(range);
-    if (verb == "zero-keep") return image.write_zeroes(range, true);
+    if (verb == "zero-keep") return image.write_zeroes(range, Zeroing::keep_space);
     if (verb == "discard") return image.discard(range);
     if (verb != "write") return fail(ErrorKind::invalid_argument, "unknown verb " + verb);
     unsigned value = 0;

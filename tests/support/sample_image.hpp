@@ -95,7 +95,7 @@ inline Bytes starting_image(const Qcow2Layout& layout) {
     REQUIRE(image->flush());
     REQUIRE(qcow2::create_snapshot(as_qcow2(*image), "first", {}));
     REQUIRE(image->write(GuestOffset(20000), pattern(60000, 2)));
-    REQUIRE(image->write_zeroes(GuestRange(GuestOffset(30000), 9000), true));
+    REQUIRE(image->write_zeroes(GuestRange(GuestOffset(30000), 9000), Zeroing::keep_space));
     REQUIRE(image->flush());
     return file.content();
 }

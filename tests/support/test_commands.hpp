@@ -64,7 +64,8 @@ inline std::vector<TestCommand> guest_commands() {
               [](Image& disk, std::uint64_t unit) -> Result<void> {
                   TRY(disk.write_zeroes(GuestRange(GuestOffset(unit - 10), 30 * unit)));
                   TRY(disk.flush());
-                  return disk.write_zeroes(GuestRange(GuestOffset(50 * unit), 20 * unit + 7), true);
+                  return disk.write_zeroes(GuestRange(GuestOffset(50 * unit), 20 * unit + 7),
+                                           Zeroing::keep_space);
               }),
         guest("discard",
               [](Image& disk, std::uint64_t unit) {

@@ -83,7 +83,7 @@ std::optional<int> take_option(Request& request, int key, const Arguments& argum
             request.output_name = arguments.value();
             break;
         case object:
-            if (!accept_object(arguments.value())) return trouble;
+            if (!parse_object(arguments.value())) return trouble;
             break;
         default:
             return take_source_option(request.source, key, arguments);

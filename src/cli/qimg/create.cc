@@ -57,6 +57,7 @@ struct Request {
     std::optional<std::string> backing;
     std::optional<std::string> backing_format;
     PinMode pin = default_pin();
+    std::vector<std::string> secrets;  // their IDs
     bool unsafe = false;
     bool force = false;
     bool quiet = false;
@@ -98,8 +99,11 @@ std::optional<int> take_option(Request& request, int key, const Arguments& argum
             break;
         }
         case object:
-            if (!accept_object(arguments.value())) return 1;
-            break;
+            if (const auto id = parse_object(arguments.value())) {
+                request.secrets.push_back(*id);
+                break;
+            }
+            return 1;
         default:
             return arguments.status();
     }
@@ -199,6 +203,10 @@ int create_image(const Request& request) {
     if (!request.quiet) {
         fmt::print("{}\n", chosen->formatting_line(request.path));
         std::fflush(stdout);  // an error about these options comes after them, also in a common pipe
+    }
+    if (const auto known = chosen->check_secret(request.secrets); !known) {
+        print_error(known.error(), context);
+        return 1;
     }
     auto options = chosen->resolve(parse_source(request.path, {})->path);
     if (!options) {

@@ -292,6 +292,24 @@ Result<Qcow2Layout> CreationOptions::qcow2_layout() const {
     return layout;
 }
 
+std::optional<std::string> CreationOptions::encryption() const {
+    if (find("encryption") != nullptr && find("encryption")->number != 0) return "aes";
+    return value("encrypt.format");
+}
+
+Result<void> CreationOptions::check_secret(std::span<const std::string> secrets) const {
+    if (find("encryption") != nullptr && find("encrypt.format") != nullptr) {
+        return refuse("'encrypt.format' and its alias 'encryption' can't be used at the same time");
+    }
+    if (!encryption()) return {};
+    const auto secret = value("encrypt.key-secret");
+    if (!secret) return refuse("Parameter 'encrypt.key-secret' is required for cipher");
+    if (std::ranges::find(secrets, *secret) == secrets.end()) {
+        return refuse(fmt::format("No secret with id '{}'", printable(*secret)));
+    }
+    return {};
+}
+
 Result<CreateOptions> CreationOptions::resolve(const std::string& path) const {
     CreateOptions options;
     options.path = path;
@@ -304,12 +322,15 @@ Result<CreateOptions> CreationOptions::resolve(const std::string& path) const {
     options.preallocation = *mode;
     if (format_ != "qcow2") return options;
 
-    if (value("encryption") == "on" || find("encrypt.format") != nullptr) {
-        return fail(ErrorKind::unsupported, "Encrypted images are not supported");
+    const auto cipher = encryption();
+    if (cipher && *cipher != "aes") {
+        return fail(ErrorKind::unsupported,
+                    fmt::format("Encryption with {} is not supported", printable(*cipher)));
     }
     auto layout = qcow2_layout();
     if (!layout) return std::unexpected<Error>(layout.error());
     options.qcow2 = std::move(*layout);
+    options.qcow2.is_encrypted = cipher.has_value();
     return options;
 }
 

@@ -50,10 +50,13 @@ class CreationOptions {
 
     // "Formatting 'PATH', fmt=FORMAT name=value…", without a newline.
     std::string formatting_line(const std::string& path) const;
-    // Errors: invalid_argument for values that mean nothing, unsupported for encryption.
+    // An encrypted image is made with one of `secrets`, IDs of objects. Errors: invalid_argument, in QEMU's words.
+    Result<void> check_secret(std::span<const std::string> secrets) const;
+    // Errors: invalid_argument for values that mean nothing, unsupported for encryption other than AES.
     Result<CreateOptions> resolve(const std::string& path) const;
 
   private:
+    std::optional<std::string> encryption() const;
     Result<Qcow2Layout> qcow2_layout() const;
 
     std::string format_;

@@ -62,6 +62,7 @@ void print_qcow2(const Qcow2Info& qcow2) {
     if (qcow2.version >= 3) fmt::print("    lazy refcounts: {}\n", qcow2.lazy_refcounts);
     print_bitmaps(qcow2.bitmaps);
     fmt::print("    refcount bits: {}\n", qcow2.refcount_bits);
+    if (qcow2.is_encrypted) fmt::print("    encrypt:\n        format: aes\n");
     if (qcow2.version < 3) return;
     if (qcow2.data_file) fmt::print("    data file: {}\n", printable(*qcow2.data_file));
     if (qcow2.has_data_file) fmt::print("    data file raw: {}\n", qcow2.data_file_raw);
@@ -77,6 +78,7 @@ Json qcow2_json(const Qcow2Info& qcow2) {
                                    {"granularity", bitmap.granularity_bytes}});
     }
     data["refcount-bits"] = qcow2.refcount_bits;
+    if (qcow2.is_encrypted) data["encrypt"] = {{"format", "aes"}};
     if (qcow2.version >= 3) {
         if (qcow2.data_file) data["data-file"] = *qcow2.data_file;
         if (qcow2.has_data_file) data["data-file-raw"] = qcow2.data_file_raw;
@@ -157,6 +159,7 @@ void print_info(const ImageInfo& image) {
     fmt::print("image: {}\nfile format: {}\nvirtual size: {} ({} bytes)\ndisk size: {}\n",
                printable(image.path), image.format, format_size(image.virtual_bytes), image.virtual_bytes,
                image.allocated_bytes ? format_size(*image.allocated_bytes) : "unavailable");
+    if (image.qcow2 && image.qcow2->is_encrypted) fmt::print("encrypted: yes\n");
     if (image.cluster_bytes) fmt::print("cluster_size: {}\n", *image.cluster_bytes);
     if (image.dirty) fmt::print("cleanly shut down: no\n");
     if (image.backing_file) {
@@ -187,6 +190,7 @@ Json info_json(const ImageInfo& image) {
     if (image.qcow2) json["format-specific"] = qcow2_json(*image.qcow2);
     if (image.full_backing_file) json["full-backing-filename"] = *image.full_backing_file;
     if (image.backing_file) json["backing-filename"] = *image.backing_file;
+    if (image.qcow2 && image.qcow2->is_encrypted) json["encrypted"] = true;
     json["dirty-flag"] = image.dirty;
     if (image.limits) json["limits"] = limits_json(*image.limits);
     if (!image.users.empty()) json["users"] = users_json(image.users);

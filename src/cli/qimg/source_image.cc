@@ -109,17 +109,20 @@ std::optional<std::uint64_t> size_if_writable(const std::string& name, const Ima
     return (*image)->size();
 }
 
-bool accept_object(std::string_view definition) {
+std::optional<std::string> parse_object(std::string_view definition) {
     const std::string_view type = definition.substr(0, definition.find(','));
     if (type != "secret") {
         print_errorf("Parameter 'qom-type' does not accept value '{}'", type);
-        return false;
+        return std::nullopt;
     }
-    if (definition.find(",id=") == definition.npos) {
+    constexpr std::string_view key = ",id=";
+    const std::size_t at = definition.find(key);
+    if (at == definition.npos) {
         print_error("Parameter 'id' is missing");
-        return false;
+        return std::nullopt;
     }
-    return true;
+    const std::string_view id = definition.substr(at + key.size());
+    return std::string(id.substr(0, id.find(',')));
 }
 
 std::optional<int> take_source_option(SourceOptions& source, int key, const Arguments& arguments) {
@@ -131,7 +134,7 @@ std::optional<int> take_source_option(SourceOptions& source, int key, const Argu
             source.force_share = true;
             return std::nullopt;
         case object:
-            if (!accept_object(arguments.value())) return 1;
+            if (!parse_object(arguments.value())) return 1;
             return std::nullopt;
         case image_opts:
             source.image_opts = true;

@@ -38,9 +38,9 @@ Error without_open_prefix(const ImageLocation& image, const Error& error);
 // when it cannot be opened.
 std::optional<std::uint64_t> size_if_writable(const std::string& name, const ImageLocation& source);
 
-// What --object gives is for encrypted images: accepted when it looks like an object, never used. False, with
-// the error printed, when it does not.
-[[nodiscard]] bool accept_object(std::string_view definition);
+// The ID of the secret that --object gives; encrypted images are opened with one, which nobody does here. Nothing,
+// with the error printed, when it is no secret.
+[[nodiscard]] std::optional<std::string> parse_object(std::string_view definition);
 
 // The keys of --object and --image-opts in every command, beyond those that a command counts out itself.
 enum SourceKey : int { object = long_only(100), image_opts };

@@ -86,6 +86,7 @@ Header new_header(const Qcow2Layout& layout, std::uint64_t size) {
         header.codec = Codec::zstd;
         header.incompatible |= disk::incompatible_compression;
     }
+    header.is_encrypted = layout.is_encrypted;
     if (layout.data_file) {
         header.incompatible |= disk::incompatible_data_file;
         header.set_text_extension(disk::extension_data_file, *layout.data_file);
@@ -119,6 +120,10 @@ Result<void> check_layout(const Qcow2Layout& layout, std::uint64_t size, Preallo
         return refuse(fmt::format("Unknown compression type '{}'", printable(layout.compression_type)));
     }
     TRY(check_references(layout, preallocation));
+    if (layout.is_encrypted && (layout.data_file || preallocation != Preallocation::off)) {
+        return fail(ErrorKind::unsupported,
+                    "Encrypted images are not supported with a data file or preallocation");
+    }
     const Geometry geometry = geometry_of(layout);
     if (size > 1ull << 62 || geometry.l1_entries_for(size) * table_entry_bytes > l1_table_bytes_max) {
         return fail(ErrorKind::no_space,

@@ -42,6 +42,7 @@ static_assert(offsetof(Header, incompatible_features) == 72);
 static_assert(offsetof(Header, compression_type) == 104);
 static_assert(sizeof(Header) == 112);
 
+inline constexpr std::uint32_t crypt_method_aes = 1;
 inline constexpr std::uint32_t header_bytes_v2 = 72;
 inline constexpr std::uint32_t header_bytes_v3_min = 104;
 

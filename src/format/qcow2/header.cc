@@ -137,8 +137,9 @@ Result<void> parse_codec(const disk::Header& raw, Header& header) {
     return {};
 }
 
-Result<void> check_encryption(const disk::Header& raw) {
-    if (raw.crypt_method == 0) return {};
+Result<void> parse_encryption(const disk::Header& raw, Header& header) {
+    header.is_encrypted = raw.crypt_method == disk::crypt_method_aes;
+    if (raw.crypt_method == 0 || header.is_encrypted) return {};
     return failf(ErrorKind::unsupported, "Unsupported encryption method {}", +raw.crypt_method);
 }
 
@@ -291,7 +292,7 @@ Result<ExaminedHeader> examine_header(const Storage& storage) {
     take(HeaderPart::extensions, parse_extensions(extensions, length, header));
     take(HeaderPart::features, check_features(header));
     take(HeaderPart::codec, parse_codec(raw, header));
-    take(HeaderPart::encryption, check_encryption(raw));
+    take(HeaderPart::encryption, parse_encryption(raw, header));
     take(HeaderPart::tables, parse_tables(raw, header));
     take(HeaderPart::backing_name, parse_backing_file(raw, storage, header));
     return examined;
@@ -311,6 +312,7 @@ Bytes serialize_fields(const Header& header) {
     raw.backing_file_size = static_cast<std::uint32_t>(header.backing_file ? header.backing_file->size() : 0);
     raw.cluster_bits = header.geometry.cluster_bits();
     raw.size = header.size;
+    raw.crypt_method = header.is_encrypted ? disk::crypt_method_aes : 0;
     raw.l1_size = header.l1_entries;
     raw.l1_table_offset = header.l1_table.bytes;
     raw.refcount_table_offset = header.refcount_table.bytes;

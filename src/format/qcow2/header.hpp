@@ -41,6 +41,7 @@ struct Header {
     std::uint64_t compatible = 0;
     std::uint64_t autoclear = 0;
     Codec codec = Codec::zlib;
+    bool is_encrypted = false;  // with AES
     std::optional<std::string> backing_file;
     std::vector<Extension> extensions;                  // in file order, without the end marker
     Bytes unknown_fields;                               // header bytes past those known here, kept on rewrite

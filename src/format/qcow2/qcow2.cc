@@ -116,10 +116,14 @@ Result<std::unique_ptr<Qcow2>> Qcow2::open(std::unique_ptr<Storage> storage, con
     if (options.writable && header.is(disk::incompatible_corrupt)) {
         return fail(ErrorKind::read_only, "qcow2: Image is corrupt; cannot be opened read/write");
     }
+    if (header.is_encrypted && options.with_guest_data) {
+        return fail(ErrorKind::unsupported,
+                    "Encrypted images are not supported: only info can be had of them");
+    }
     if (!options.for_check) TRY(read_snapshots(*storage, header));
     const std::optional<std::string> data_file_name = header.text_extension(disk::extension_data_file);
     auto image = std::make_unique<Qcow2>(std::move(storage), std::move(header), options);
-    if (image->header_.has_data_file() && options.with_data_file) {
+    if (image->header_.has_data_file() && options.with_guest_data) {
         if (options.open_data_file) image->data_file_ = TRY(options.open_data_file(data_file_name));
         if (!image->data_file_) return fail(ErrorKind::corrupt, "'data-file' is required for this image");
     }
@@ -144,6 +148,7 @@ Result<void> Qcow2::describe(ImageInfo& info) const {
     details.lazy_refcounts = (header_.compatible & disk::compatible_lazy_refcounts) != 0;
     details.corrupt = header_.is(disk::incompatible_corrupt);
     details.refcount_bits = geometry().refcount_bits();
+    details.is_encrypted = header_.is_encrypted;
     details.compression_type = header_.codec == Codec::zstd ? "zstd" : "zlib";
     BitmapDirectory directory = TRY(read_bitmaps(*storage_, header_));
     for (Bitmap& bitmap : directory.bitmaps) {

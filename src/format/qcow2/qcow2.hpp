@@ -28,7 +28,7 @@ using DataFileOpener =
 
 struct Qcow2Options {
     DataFileOpener open_data_file;  // called only for images that have one
-    bool with_data_file = true;     // false: leave it alone; then guest data cannot be read
+    bool with_guest_data = true;    // false: only what tables tell; a data file is left alone
     bool for_check = false;         // take a snapshot table that breaks its rules
     bool writable = false;          // guest data is to be written: not to an image that is marked corrupt
     std::function<void(const std::string&)> on_finding = {};  // of the repair of an image that is dirty

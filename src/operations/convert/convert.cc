@@ -124,6 +124,9 @@ Result<void> check_options(const ConvertOptions& options) {
     if (options.compress && options.target.preallocation != Preallocation::off) {
         return refuse("Compression and preallocation not supported at the same time");
     }
+    if (options.target.qcow2.is_encrypted)
+        return fail(ErrorKind::unsupported,
+                    "Encrypted images are not supported: only empty ones can be created");
     return {};
 }
 

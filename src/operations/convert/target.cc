@@ -109,7 +109,7 @@ Result<void> Target::write(const Work& work) {
 Result<void> Target::write_run(const Work& work, const Run& run) {
     switch (run.kind) {
         case RunKind::zero:
-            return reads_as_zero_ ? Result<void>() : image_->write_zeroes(run.range);
+            return reads_as_zero_ ? Result<void>() : image_->write_zeroes(run.range, Zeroing::own);
         case RunKind::compressed:
             return image_->format().write_compressed(
                 run.range.start, std::span(work.compressed).subspan(run.first, run.bytes));

@@ -19,7 +19,8 @@ Qcow2Layout extended_l2() {
     return layout;
 }
 
-void grow(test::MemoryChain& chain, const std::string& name, std::uint64_t bytes, Preallocation preallocation) {
+void grow(test::MemoryChain& chain, const std::string& name, std::uint64_t bytes,
+          Preallocation preallocation) {
     ResizeOptions options;
     options.path = name;
     options.size = SizeChange{SizeChange::Kind::absolute, bytes};
