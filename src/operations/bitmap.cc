@@ -115,7 +115,7 @@ Result<void> change_bitmaps(const BitmapOptions& options, Opener& opener) {
     const Result<void> done = take_steps(bitmaps, options.source ? &source : nullptr, options);
     // what could not be read may be half changed in memory; the file is as it was
     if (!done && done.error().kind == ErrorKind::io) return done;
-    if (bitmaps) TRY(bitmaps->store());
+    if (bitmaps) TRY(bitmaps->store_all());
     return done;
 }
 

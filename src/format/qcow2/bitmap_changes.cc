@@ -262,6 +262,16 @@ Result<void> BitmapEditor::store() {
     return image_->flush();
 }
 
+Result<void> BitmapEditor::store_all() {
+    if (!changed_) return {};
+    for (Entry& entry : entries_) {
+        if (entry.bitmap.info.in_use) continue;
+        BitmapContent* const content = TRY(content_of(entry));
+        TRY(content->renew());
+    }
+    return store();
+}
+
 Result<void> remove_all_bitmaps(Qcow2& image) {
     if (image.header().find(disk::extension_bitmaps) == nullptr) return {};
     BitmapEditor editor = TRY(BitmapEditor::open(image));

@@ -45,6 +45,9 @@ class BitmapEditor {
 
     // Brings everything to the file, with which the editor is done. Until then nothing there has changed.
     Result<void> store();
+    // The same with every bitmap that is usable written anew, as QEMU does when it closes an image whose bitmaps
+    // changed: afterwards the file has the layout and the length that are known from there.
+    Result<void> store_all();
     // The same in two steps, for a change of more than bitmaps: write() prepares the directory and the
     // header's fields in memory, which the caller's rewrite_header() makes valid. After release() the new
     // bitmaps record.

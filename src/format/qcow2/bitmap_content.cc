@@ -238,6 +238,14 @@ Result<void> BitmapContent::for_each_run(const std::function<Result<void>(GuestR
     return runs.finish();
 }
 
+Result<void> BitmapContent::renew() {
+    changed_ = true;
+    for (std::uint64_t i = 0; i < entries_.size(); ++i) {
+        if (has_cluster(entries_[i])) TRY(part_for_change(i));
+    }
+    return {};
+}
+
 Result<void> BitmapContent::write(Qcow2& image, Bitmap& bitmap) {
     for (const auto& [index, part] : parts_) {
         entries_[index] = 0;

@@ -38,6 +38,9 @@ class BitmapContent {
     // Calls visit for each longest run of set bits, in order, cut at the disk's end.
     Result<void> for_each_run(const std::function<Result<void>(GuestRange)>& visit) const;
 
+    // All of it counts as changed: it goes to new clusters with the next write().
+    Result<void> renew();
+
     // Changed parts and the table to new clusters; `bitmap` then says where. What the file had stays as it
     // is: nobody knows of the new ones until the directory does.
     Result<void> write(Qcow2& image, Bitmap& bitmap);
