@@ -6,7 +6,7 @@ SPDX-License-Identifier: Apache-2.0
 import re
 from dataclasses import dataclass, field
 
-from fixtures import GiB, KiB
+from fixtures import KiB
 
 
 @dataclass
@@ -23,7 +23,7 @@ class Case:
     flushes: bool = False         # ours brings its result to the disk, the stock program does not
     size_most: float | None = None   # file size, ours / stock at most
     constant: bool = False        # takes as long with an eighth of the data
-    tables: bool = False          # memory may grow with tables, up to their size
+    tables: float = 0             # bytes of the tables that it goes through: memory may be as much
 
     def needs(self):
         """Names of its fixtures."""
@@ -43,34 +43,39 @@ def start_up():
     goal, more = 3, {'short': True}
     yield both('info', 'info {empty_qcow2}', goal, ('output',), **more)
     yield both('info --output=json', 'info --output=json {disk_qcow2}', goal, ('output',), **more)
-    yield both('create 10 GiB', 'create -f qcow2 {out} 10G', goal, ('output', 'content', 'counts'), **more)
+    yield both('create 10 GiB', 'create -f qcow2 {out} 10G', goal, ('output', 'content', 'counts', 'properties'), **more)
     yield Case('snap', '{qimg} snap {base_qcow2} {out}', 'qemu-img create -f qcow2 -b {base_qcow2} -F qcow2 {out}', goal,
                ('content', 'clean'), **more)
-    yield both('resize +1G', 'resize {out} +1G', goal, ('output', 'content', 'counts'), copies={'out': 'empty.qcow2'}, **more)
+    yield both('resize +1G', 'resize {out} +1G', goal, ('output', 'content', 'counts', 'properties'), copies={'out': 'empty.qcow2'}, **more)
 
 
-def tables():
-    more = {'tables': True}
+def table_bytes(scale):
+    """L2 entries, and refcounts of 16 bits, one of each a cluster."""
+    return scale.tables / (64 * KiB) * (8 + 2)
+
+
+def tables(scale):
+    more = {'tables': table_bytes(scale)}
     yield both('check, full tables', 'check {full_qcow2}', 20, ('output',), **more)
     yield both('map, full tables', 'map --output=json {full_qcow2}', 20, ('output',), **more)
     yield both('measure, full tables', 'measure -O qcow2 {full_qcow2}', 20, ('output',), **more)
 
 
-def table_changes(size):
-    more = {'tables': True}
+def table_changes(scale):
+    more = {'tables': table_bytes(scale)}
     full = {'out': 'full.qcow2'}
-    yield both('create preallocation=metadata', f'create -q -f qcow2 -o preallocation=metadata {{out}} {size}', 20,
+    yield both('create preallocation=metadata', f'create -q -f qcow2 -o preallocation=metadata {{out}} {scale.tables}', 20,
                ('content', 'counts', 'properties'), flushes=True, **more)
-    yield both('snapshot -c, full tables', 'snapshot -c two {out}', 20, ('content', 'clean'), copies=full, **more)
+    yield both('snapshot -c, full tables', 'snapshot -c two {out}', 20, ('content', 'counts', 'properties'), copies=full, **more)
     snapped = {'out': 'snapshot.qcow2'}
-    yield both('snapshot -a, full tables', 'snapshot -a one {out}', 20, ('content', 'counts'), copies=snapped, **more)
-    yield both('snapshot -d, full tables', 'snapshot -d one {out}', 20, ('content', 'counts'), copies=snapped, **more)
+    yield both('snapshot -a, full tables', 'snapshot -a one {out}', 20, ('content', 'counts', 'properties'), copies=snapped, **more)
+    yield both('snapshot -d, full tables', 'snapshot -d one {out}', 20, ('content', 'counts', 'properties'), copies=snapped, **more)
     yield both('amend refcount_bits, full tables', 'amend -o refcount_bits=64 {out}', 20,
                ('content', 'clean', 'properties'), copies=full, **more)
 
 
 def compression():
-    same, to = ('content', 'clean'), '{packed_raw} {out}'
+    same, to = ('content', 'clean', 'properties'), '{packed_raw} {out}'
     yield both('convert raw → qcow2 -c zlib', f'convert -f raw -O qcow2 -c {to}', 15, same, flushes=True, size_most=1.12)
     yield Case('convert raw → qcow2 -c zlib, as small', f'{{qimg}} convert -f raw -O qcow2 -c --compression-level 6 {to}',
                f'qemu-img convert -f raw -O qcow2 -c {to}', 1.9, same, flushes=True, size_most=1.005)
@@ -89,7 +94,7 @@ def copying(where):
     on = f' on {where}' if where else ''
     more = {'where': where, 'flushes': True, 'constant': bool(where)}
     goal = None if where else 1.5
-    same = ('content', 'clean')
+    same = ('content', 'clean', 'properties')
     yield both('convert raw → qcow2' + on, 'convert -f raw -O qcow2 {disk_raw} {out}', goal, same, **more)
     yield both('convert qcow2 → raw' + on, 'convert -f qcow2 -O raw {disk_qcow2} {out}', goal, ('content',), **more)
     yield both('dd raw → qcow2' + on, 'dd -f raw -O qcow2 bs=1M if={disk_raw} of={out}', goal, same, **more)
@@ -101,9 +106,9 @@ def whole_images():
     yield both('compare with its conversion', 'compare -f raw -F qcow2 {disk_raw} {disk_qcow2}', 1.5, ('output',))
     yield both('compare with its compression', 'compare -f raw -F qcow2 {packed_raw} {zlib_qcow2}', 1.5, ('output',))
     pair = {'base.qcow2': 'base.qcow2', 'out': 'overlay.qcow2'}
-    yield both('commit', 'commit {out}', 3, ('content', 'clean'), copies=pair)
-    yield both('rebase to another base', 'rebase -b {other_qcow2} -F qcow2 {out}', 3, ('content', 'clean'), copies=pair)
-    yield Case('rebase to none', "{qimg} rebase -b '' {out}", "qemu-img rebase -b '' {out}", 3, ('content', 'clean'),
+    yield both('commit', 'commit {out}', 3, ('content', 'base_content', 'clean', 'counts'), copies=pair)
+    yield both('rebase to another base', 'rebase -b {other_qcow2} -F qcow2 {out}', 3, ('content', 'clean', 'properties'), copies=pair)
+    yield Case('rebase to none', "{qimg} rebase -b '' {out}", "qemu-img rebase -b '' {out}", 3, ('content', 'clean', 'properties'),
                copies=pair)
 
 
@@ -131,8 +136,8 @@ def seeds():
 
 def all_cases(scale):
     yield from start_up()
-    yield from tables()
-    yield from table_changes(scale.tables)
+    yield from tables(scale)
+    yield from table_changes(scale)
     yield from compression()
     for where in (None, 'xfs', 'btrfs'):
         yield from copying(where)

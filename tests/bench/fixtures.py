@@ -138,7 +138,8 @@ class Fixtures:
         self.make(path, f'create -q -f qcow2 -o preallocation=metadata new {self.scale.tables}')
 
     def snapshot_qcow2(self, path):
-        self.make(path, 'snapshot -c one new', source='full.qcow2')
+        # changed since
+        self.make(path, 'snapshot -c one new', 'bench -w -f qcow2 -c 16 -s 64k --pattern 3 new', source='full.qcow2')
 
     def base_qcow2(self, path):
         self.make(path, source='disk.qcow2')

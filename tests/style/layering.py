@@ -42,6 +42,7 @@ HOMES = {
     "ext2fs/*": ["src/guest/*"],
     "fmt/*": ["src/*", "tests/*", "fuzz/*"],
     "doctest/*": ["tests/*"],
+    "benchmark/*": ["tests/bench/*"],
 }
 ONE_FILE_ONLY = ["libfyaml.h"]
 SYSTEM = re.compile(r"^([a-z_]+|(sys|linux|net|netinet|arpa)/[a-z_]+\.h"
