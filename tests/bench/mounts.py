@@ -23,7 +23,7 @@ def reflink_systems(folder, size):
             with open(image, 'wb') as file:
                 file.truncate(size)
             stack.callback(os.remove, image)
-            subprocess.run([*maker, image], check=True)
+            subprocess.run([*maker, image], check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
             os.makedirs(place, exist_ok=True)
             stack.callback(os.rmdir, place)
             subprocess.run(['mount', '-o', 'loop', image, place], check=True)

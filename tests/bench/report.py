@@ -24,7 +24,7 @@ def goal(case):
 
 def misses(figures):
     """What is not reached, each in a word or two."""
-    case, found = figures.case, list(figures.misses)
+    case, found = figures.case, list(figures.differences)
     if case.goal and figures.wall_ratio < case.goal:
         found.append('time, but for the flush' if case.flushes and figures.flush_ratio >= case.goal else 'time')
     if case.constant and figures.constant > 2:

@@ -36,7 +36,11 @@ class Figures:
     flush_ratio: float | None   # against the stock program and a flush of what it wrote
     size_ratio: float | None    # ours / stock
     constant: float | None      # ours / ours with an eighth of the data
-    misses: list = field(default_factory=list)
+    differences: list = field(default_factory=list)
+
+
+class Failed(Exception):
+    """A program did, which says nothing about the cases after it."""
 
 
 class Side:
@@ -95,7 +99,7 @@ class Bench:
             os.close(write_end)
             numbers = report.read().split()
         if done.returncode != 0 or len(numbers) != 4:
-            raise SystemExit(f'bench: {shlex.join(words)}: status {done.returncode}\n{done.stdout}{done.stderr}')
+            raise Failed(f'{shlex.join(words)}: status {done.returncode}\n{done.stdout}{done.stderr}')
         wall, user, system, peak = map(int, numbers)
         return Took(wall / 1e6, (user + system) / 1e6, peak, output=done.stdout)
 
