@@ -20,7 +20,7 @@ class Scale:
     compressed: int   # data of disks that are compressed
     tables: int       # disk size of the images with full tables
     random: int       # disk size of the images for random requests
-    requests: int     # how many 64 KiB requests those get; of 4 KiB the same number of times 4
+    requests: int     # how many 64 KiB writes those get; of 4 KiB four times as many, and four times as many reads
     growth: tuple     # disk sizes for the plot
 
 

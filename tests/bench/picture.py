@@ -5,6 +5,8 @@ SPDX-License-Identifier: Apache-2.0
 import math
 from xml.sax.saxutils import escape
 
+import report
+
 WIDTH, LABELS, ROW = 900, 330, 18
 GOOD, BAD, OURS, STOCK = '#2a7f4f', '#b5482f', '#2a5f9f', '#999999'
 
@@ -31,15 +33,18 @@ def bars(found, top):
     for index, figures in enumerate(found):
         y = top + ROW * index
         one, at = x(1), x(figures.wall_ratio)
-        reached = not figures.case.goal or figures.wall_ratio >= figures.case.goal
+        reached = not any(miss.startswith(('time', 'grows')) for miss in report.misses(figures))
+        words = f'{figures.wall_ratio:.2g} x' if figures.wall_ratio < 10 else f'{figures.wall_ratio:.0f} x'
         parts.append(text(LABELS - 8, y + 13, figures.case.name, 'end'))
         parts.append(f'<rect x="{min(one, at):.1f}" y="{y + 3}" width="{abs(at - one):.1f}" height="{ROW - 6}" '
                      f'fill="{GOOD if reached else BAD}"/>')
+        behind = max(one, at) + 5
         if figures.case.goal:
-            parts.append(f'<line x1="{x(figures.case.goal):.1f}" x2="{x(figures.case.goal):.1f}" y1="{y + 1}" '
-                         f'y2="{y + ROW - 1}" stroke="#000000" stroke-width="2"/>')
-        parts.append(text(max(one, at) + 5, y + 13, f'{figures.wall_ratio:.2g}' if figures.wall_ratio < 10
-                          else f'{figures.wall_ratio:.0f}'))
+            mark = x(figures.case.goal)
+            parts.append(f'<line x1="{mark:.1f}" x2="{mark:.1f}" y1="{y + 1}" y2="{y + ROW - 1}" stroke="#000000" '
+                         'stroke-width="2"/>')
+            behind = mark + 5 if behind < mark < behind + 35 else behind
+        parts.append(text(behind, y + 13, words))
     return parts, bottom
 
 
