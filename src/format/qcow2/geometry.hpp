@@ -65,7 +65,14 @@ class Geometry {
     constexpr std::uint64_t refcount_max() const {
         return refcount_order_ == 6 ? ~0ull : (1ull << refcount_bits()) - 1;
     }
-    constexpr std::uint64_t refcount_block_entries() const { return cluster_bytes() * 8 / refcount_bits(); }
+    constexpr std::uint64_t refcount_block_entries() const { return 1ull << refcount_block_bits(); }
+    // Which block counts a cluster, and by which of its entries.
+    constexpr std::uint64_t refcount_block_of(std::uint64_t cluster) const {
+        return cluster >> refcount_block_bits();
+    }
+    constexpr std::uint64_t refcount_entry_of(std::uint64_t cluster) const {
+        return cluster & (refcount_block_entries() - 1);
+    }
 
     // Host clusters, numbered from the start of the file.
     constexpr std::uint64_t cluster_at(HostOffset at) const { return at.bytes >> cluster_bits_; }
@@ -83,6 +90,8 @@ class Geometry {
     constexpr unsigned compressed_offset_bits() const { return 62 - (cluster_bits_ - 8); }
 
   private:
+    constexpr unsigned refcount_block_bits() const { return cluster_bits_ + 3 - refcount_order_; }
+
     unsigned cluster_bits_ = 16;
     unsigned refcount_order_ = 4;
     bool extended_l2_ = false;

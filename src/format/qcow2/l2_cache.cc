@@ -8,6 +8,22 @@
 
 namespace qimg::qcow2 {
 
+std::uint64_t L2Table::count_continuing(const Geometry& geometry, std::uint64_t index,
+                                        std::uint64_t end) const {
+    const L2Entry entry = get(index);
+    if (entry.is_compressed() || geometry.extended_l2()) return 0;
+    const std::uint64_t step = entry.has_host(geometry) ? geometry.cluster_bytes() : 0;
+    // no further than offsets go: the next ones would be told from flags no more
+    const std::uint64_t clusters_left = (disk::offset_mask - entry.host().bytes) / geometry.cluster_bytes();
+    const std::uint64_t count = std::min(end - index - 1, clusters_left);
+    const auto next = std::span(bytes_).subspan((index + 1) * table_entry_bytes);
+    std::uint64_t expected = entry.word + step;
+    std::uint64_t same = 0;
+    for (; same < count && load<be64>(next.subspan(same * table_entry_bytes)) == expected; ++same)
+        expected += step;
+    return same;
+}
+
 Result<std::shared_ptr<L2Table>> L2Cache::lookup(HostOffset at) const {
     {
         const std::lock_guard lock(mutex_);
@@ -44,11 +60,13 @@ Result<std::shared_ptr<L2Table>> L2Cache::read_for_writing(HostOffset at) {
     return lookup(at);
 }
 
-void L2Cache::mark_dirty(HostOffset at, const std::shared_ptr<L2Table>& table, std::uint64_t first,
-                         std::uint64_t end) {
-    auto [place, is_new] = dirty_.try_emplace(at.bytes, DirtyTable{table, first, end});
-    place->second.first = std::min(place->second.first, first);
-    place->second.end = std::max(place->second.end, end);
+void L2Cache::mark_changed(HostOffset at, const std::shared_ptr<L2Table>& table, std::uint64_t first,
+                           std::uint64_t count) {
+    const std::uint64_t from = first * table->entry_bytes();
+    const std::uint64_t to = from + count * table->entry_bytes();
+    auto [place, is_new] = dirty_.try_emplace(at.bytes, DirtyTable{table, from, to});
+    place->second.first = std::min(place->second.first, from);
+    place->second.end = std::max(place->second.end, to);
     if (!is_new) return;
     // while the caller held the table, it may have left the cache and come back as another copy
     const std::lock_guard lock(mutex_);
@@ -58,15 +76,14 @@ void L2Cache::mark_dirty(HostOffset at, const std::shared_ptr<L2Table>& table, s
 
 void L2Cache::insert_new(HostOffset at, const std::shared_ptr<L2Table>& table) {
     drop(at);
-    mark_dirty(at, table, 0, geometry_.cluster_bytes());
+    mark_changed(at, table, 0, geometry_.l2_entries());
     remember(at, table);
 }
 
 void L2Cache::set_entry(HostOffset at, const std::shared_ptr<L2Table>& table, std::uint64_t index,
                         const L2Entry& entry) {
     table->set(index, entry);
-    const std::uint64_t first = index * table->entry_bytes();
-    mark_dirty(at, table, first, first + table->entry_bytes());
+    mark_changed(at, table, index, 1);
 }
 
 void L2Cache::drop(HostOffset at) {
@@ -86,11 +103,22 @@ void L2Cache::drop_all() {
 }
 
 Result<void> L2Cache::write_dirty() {
-    for (auto& [at, changed] : dirty_) {
-        TRY(storage_.write(
-            HostOffset(at + changed.first),
-            std::span(changed.table->bytes()).subspan(changed.first, changed.end - changed.first)));
+    Bytes run;
+    HostOffset run_at;
+    const auto write_run = [&]() -> Result<void> {
+        if (!run.empty()) TRY(storage_.write(run_at, run));
+        run.clear();
+        return {};
+    };
+    for (const auto& [at, changed] : dirty_) {
+        const HostOffset from(at + changed.first);
+        if (from != run_at + run.size() || run.size() >= write_bytes_max) TRY(write_run());
+        if (run.empty()) run_at = from;
+        const auto bytes =
+            std::span(changed.table->bytes()).subspan(changed.first, changed.end - changed.first);
+        run.insert(run.end(), bytes.begin(), bytes.end());
     }
+    TRY(write_run());
     dirty_.clear();
     return {};
 }

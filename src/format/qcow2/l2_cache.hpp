@@ -33,6 +33,10 @@ class L2Table {
         if (entry_bytes_ == 16) store(at.subspan(8), be64(entry.bitmap));
     }
 
+    // How many entries behind `index`, before `end`, go on as that one does: standard ones with the same flags and
+    // the next host clusters, or without a host cluster and all the same. None where entries are extended.
+    std::uint64_t count_continuing(const Geometry& geometry, std::uint64_t index, std::uint64_t end) const;
+
     std::span<std::byte> bytes() { return bytes_; }
     std::span<const std::byte> bytes() const { return bytes_; }
     std::uint64_t entry_bytes() const { return entry_bytes_; }
@@ -54,6 +58,9 @@ class L2Cache {
     void insert_new(HostOffset at, const std::shared_ptr<L2Table>& table);
     void set_entry(HostOffset at, const std::shared_ptr<L2Table>& table, std::uint64_t index,
                    const L2Entry& entry);
+    // `count` entries from `first` on were set in the table itself.
+    void mark_changed(HostOffset at, const std::shared_ptr<L2Table>& table, std::uint64_t first,
+                      std::uint64_t count);
     // Forgets a table that is not in use any more, changed or not.
     void drop(HostOffset at);
     void drop_all();
@@ -67,7 +74,8 @@ class L2Cache {
 
   private:
     static constexpr std::uint64_t clean_bytes_max = 32 * MiB;
-    static constexpr std::uint64_t dirty_bytes_max = 16 * MiB;
+    static constexpr std::uint64_t write_bytes_max = 1 * MiB;  // of neighbours written at once
+    static constexpr std::uint64_t dirty_bytes_max = 32 * MiB;
 
     struct Slot {
         std::shared_ptr<L2Table> table;
@@ -81,8 +89,6 @@ class L2Cache {
 
     Result<std::shared_ptr<L2Table>> lookup(HostOffset at) const;
     void remember(HostOffset at, std::shared_ptr<L2Table> table) const;
-    void mark_dirty(HostOffset at, const std::shared_ptr<L2Table>& table, std::uint64_t first,
-                    std::uint64_t end);
 
     Storage& storage_;
     Geometry geometry_;

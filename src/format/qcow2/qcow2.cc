@@ -246,7 +246,9 @@ Result<Mapping> Qcow2::map_table(const L2Table& table, GuestRange range, HostOff
         } else if (!continues(mapping, piece)) {
             break;
         }
-        mapping.range.length += piece.bytes;
+        const std::uint64_t end = index + divide_up(range.end() - cluster, cluster_bytes());
+        mapping.range.length +=
+            piece.bytes + table.count_continuing(geometry(), index, end) * cluster_bytes();
     }
     mapping.range = intersection(mapping.range, range);
     // nothing is asked of an image that is only read

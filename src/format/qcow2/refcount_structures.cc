@@ -10,6 +10,7 @@
 #include "base/text.hpp"
 #include "base/try.hpp"
 #include "format/qcow2/check/read_ahead.hpp"
+#include "format/qcow2/refcount_entries.hpp"
 
 namespace qimg::qcow2 {
 
@@ -233,7 +234,7 @@ Result<ClusterCounts> read_refcounts(Qcow2& image, std::uint64_t limit) {
     std::vector<std::uint64_t> decoded(geometry.refcount_block_entries());
     const auto take = [&](std::uint64_t i, std::span<std::byte> block) -> Result<void> {
         if (block.empty() || is_zero(block)) return {};
-        decode_refcounts(block, geometry.refcount_order(), decoded);
+        decode_refcounts(block, geometry.refcount_order(), 0, decoded);
         const auto above = std::ranges::find_if(decoded, [&](std::uint64_t count) { return count > limit; });
         if (above != decoded.end()) {
             const auto cluster = i * decoded.size() + static_cast<std::uint64_t>(above - decoded.begin());

@@ -8,93 +8,9 @@
 #include "base/endian.hpp"
 #include "base/text.hpp"
 #include "base/try.hpp"
+#include "format/qcow2/refcount_entries.hpp"
 
 namespace qimg::qcow2 {
-
-std::uint64_t get_refcount(std::span<const std::byte> block, unsigned order, std::uint64_t index) {
-    switch (order) {
-        case 3:
-            return std::to_integer<std::uint64_t>(block[index]);
-        case 4:
-            return load<be16>(block.subspan(index * 2));
-        case 5:
-            return load<be32>(block.subspan(index * 4));
-        case 6:
-            return load<be64>(block.subspan(index * 8));
-        default: {
-            const unsigned bits = 1u << order;
-            const std::uint64_t bit = index << order;
-            return std::to_integer<std::uint64_t>(block[bit / 8]) >> bit % 8 & ((1u << bits) - 1);
-        }
-    }
-}
-
-void set_refcount(std::span<std::byte> block, unsigned order, std::uint64_t index, std::uint64_t value) {
-    switch (order) {
-        case 3:
-            block[index] = static_cast<std::byte>(value);
-            return;
-        case 4:
-            return store(block.subspan(index * 2), be16(static_cast<std::uint16_t>(value)));
-        case 5:
-            return store(block.subspan(index * 4), be32(static_cast<std::uint32_t>(value)));
-        case 6:
-            return store(block.subspan(index * 8), be64(value));
-        default: {
-            const unsigned bits = 1u << order;
-            const std::uint64_t bit = index << order;
-            const auto mask = static_cast<std::byte>(((1u << bits) - 1) << bit % 8);
-            std::byte& place = block[bit / 8];
-            place = (place & ~mask) | (static_cast<std::byte>(value << bit % 8) & mask);
-        }
-    }
-}
-
-namespace {
-
-template <class Raw>
-void decode_words(std::span<const std::byte> block, std::span<std::uint64_t> counts) {
-    for (std::size_t i = 0; i < counts.size(); ++i)
-        counts[i] = load<Raw>(block.subspan(i * sizeof(Raw)));
-}
-
-template <class Raw, class Value>
-void encode_words(std::span<std::byte> block, std::span<const std::uint16_t> counts) {
-    for (std::size_t i = 0; i < counts.size(); ++i)
-        store(block.subspan(i * sizeof(Raw)), Raw(static_cast<Value>(counts[i])));
-}
-
-}  // namespace
-
-void decode_refcounts(std::span<const std::byte> block, unsigned order, std::span<std::uint64_t> counts) {
-    switch (order) {
-        case 4:
-            return decode_words<be16>(block, counts);
-        case 5:
-            return decode_words<be32>(block, counts);
-        case 6:
-            return decode_words<be64>(block, counts);
-        default:
-            for (std::size_t i = 0; i < counts.size(); ++i)
-                counts[i] = get_refcount(block, order, i);
-    }
-}
-
-void encode_refcounts(std::span<std::byte> block, unsigned order, std::uint64_t first,
-                      std::span<const std::uint16_t> counts) {
-    const auto from = [&](std::uint64_t entry_bytes) { return block.subspan(first * entry_bytes); };
-    switch (order) {
-        case 4:
-            return encode_words<be16, std::uint16_t>(from(2), counts);
-        case 5:
-            return encode_words<be32, std::uint32_t>(from(4), counts);
-        case 6:
-            return encode_words<be64, std::uint64_t>(from(8), counts);
-        default:
-            for (std::size_t i = 0; i < counts.size(); ++i)
-                set_refcount(block, order, first + i, counts[i]);
-    }
-}
 
 Refcounts::Refcounts(Storage& storage, const Header& header)
     : storage_(&storage),
@@ -150,16 +66,31 @@ Result<Refcounts::Block*> Refcounts::read_block(std::uint64_t index) {
 }
 
 Result<std::uint64_t> Refcounts::get(std::uint64_t cluster) {
-    const std::uint64_t index = cluster / geometry_.refcount_block_entries();
+    const std::uint64_t index = geometry_.refcount_block_of(cluster);
     if (index >= table_.size() || table_[index] == 0) return 0;
-    Block* block = TRY(read_block(index));
-    return get_refcount(block->bytes, geometry_.refcount_order(),
-                        cluster % geometry_.refcount_block_entries());
+    const Block* block = TRY(read_block(index));
+    return get_refcount(block->bytes, geometry_.refcount_order(), geometry_.refcount_entry_of(cluster));
 }
 
-void Refcounts::set(Block& block, std::uint64_t cluster, std::uint64_t value) {
-    set_refcount(block.bytes, geometry_.refcount_order(), cluster % geometry_.refcount_block_entries(),
-                 value);
+Result<void> Refcounts::get_all(std::uint64_t first, std::span<std::uint64_t> counts) {
+    while (!counts.empty()) {
+        const std::uint64_t index = geometry_.refcount_block_of(first);
+        const std::uint64_t entry = geometry_.refcount_entry_of(first);
+        const auto part =
+            counts.first(std::min<std::uint64_t>(counts.size(), geometry_.refcount_block_entries() - entry));
+        if (index >= table_.size() || table_[index] == 0) {
+            std::ranges::fill(part, 0);
+        } else {
+            const Block* block = TRY(read_block(index));
+            decode_refcounts(block->bytes, geometry_.refcount_order(), entry, part);
+        }
+        first += part.size();
+        counts = counts.subspan(part.size());
+    }
+    return {};
+}
+
+void Refcounts::mark_dirty(Block& block) {
     if (!block.dirty) dirty_blocks_.push_back(block.index);
     block.dirty = true;
 }
@@ -192,10 +123,11 @@ Result<void> Refcounts::ensure_block(std::uint64_t index) {
         blocks_[index] = std::move(fresh);
         set_table_entry(index, geometry_.offset_of(free.first));
         Block* counting = TRY(read_block(counted_in));
-        set(*counting, free.first, 1);
+        set_refcount(counting->bytes, geometry_.refcount_order(),
+                     free.first % geometry_.refcount_block_entries(), 1);
+        mark_dirty(*counting);
         search_start_ = std::max(search_start_, free.first + 1);
-        if (!blocks_[index]->dirty) dirty_blocks_.push_back(index);
-        blocks_[index]->dirty = true;
+        mark_dirty(*blocks_[index]);
     }
     return {};
 }
@@ -244,16 +176,21 @@ Result<ClusterRun> Refcounts::find_free(std::uint64_t count, bool whole) {
             cluster = block_end;
             continue;
         }
-        Block* block = TRY(read_block(index));
-        for (; cluster < block_end && run.count < count; ++cluster) {
-            if (get_refcount(block->bytes, geometry_.refcount_order(), cluster % entries) == 0) {
-                ++run.count;
-                continue;
-            }
+        const Block* block = TRY(read_block(index));
+        const std::uint64_t base = index * entries;
+        while (cluster < block_end && run.count < count) {
+            const std::uint64_t end = std::min(block_end, cluster + (count - run.count));
+            const std::uint64_t used = base + find_used_refcount(block->bytes, geometry_.refcount_order(),
+                                                                 {cluster - base, end - base});
+            run.count += used - cluster;
+            cluster = used;
+            if (used == end) continue;
             if (run.count != 0 && !whole) return run;
+            cluster = base + find_zero_refcount(block->bytes, geometry_.refcount_order(),
+                                                {used - base, block_end - base});
             // clusters before the first free one need no second look next time
-            if (run.count == 0 && run.first == search_start_) search_start_ = cluster + 1;
-            run = {cluster + 1, 0};
+            if (run.count == 0 && run.first == search_start_) search_start_ = cluster;
+            run = {cluster, 0};
         }
     }
     return run;
@@ -297,26 +234,37 @@ Result<void> Refcounts::subtract(ClusterRun run) {
     return change(run, false);
 }
 
+std::unexpected<Error> Refcounts::cannot_change(std::uint64_t cluster, bool up) const {
+    const std::uint64_t at = geometry_.offset_of(cluster).bytes;
+    if (up) {
+        return fail(ErrorKind::unsupported,
+                    fmt::format("{}: refcount of the cluster at {:#x} would exceed what {} bits can hold",
+                                printable(storage_->name()), at, geometry_.refcount_bits()),
+                    EINVAL);
+    }
+    return failf(ErrorKind::corrupt, "{}: cluster at {:#x} is in use, but its refcount is 0; run check",
+                 printable(storage_->name()), at);
+}
+
 Result<void> Refcounts::change(ClusterRun run, bool up) {
     const std::uint64_t entries = geometry_.refcount_block_entries();
-    for (std::uint64_t cluster = run.first; cluster < run.first + run.count; ++cluster) {
+    const unsigned order = geometry_.refcount_order();
+    const std::uint64_t end = run.first + run.count;
+    for (std::uint64_t cluster = run.first; cluster < end;) {
         const std::uint64_t index = cluster / entries;
-        const std::uint64_t old = TRY(get(cluster));
-        if (up && old == geometry_.refcount_max()) {
-            return fail(ErrorKind::unsupported,
-                        fmt::format("{}: refcount of the cluster at {:#x} would exceed what {} bits can hold",
-                                    printable(storage_->name()), geometry_.offset_of(cluster).bytes,
-                                    geometry_.refcount_bits()),
-                        EINVAL);
-        }
-        if (!up && old == 0) {
-            return failf(ErrorKind::corrupt,
-                         "{}: cluster at {:#x} is in use, but its refcount is 0; run check",
-                         printable(storage_->name()), geometry_.offset_of(cluster).bytes);
-        }
+        const std::uint64_t base = index * entries;
+        const EntryRange part{cluster - base, std::min(end - base, entries)};
+        if (index >= table_.size() || table_[index] == 0) return cannot_change(cluster, up);
         Block* block = TRY(read_block(index));
-        set(*block, cluster, up ? old + 1 : old - 1);
-        if (!up && old == 1) search_start_ = std::min(search_start_, cluster);
+        const std::uint64_t done =
+            up ? raise_refcounts(block->bytes, order, part) : lower_refcounts(block->bytes, order, part);
+        if (done != part.first) mark_dirty(*block);
+        if (!up) {
+            const std::uint64_t freed = find_zero_refcount(block->bytes, order, {part.first, done});
+            if (freed != done) search_start_ = std::min(search_start_, base + freed);
+        }
+        if (done != part.end) return cannot_change(base + done, up);
+        cluster = base + done;
     }
     return {};
 }

@@ -19,17 +19,6 @@
 
 namespace qimg::qcow2 {
 
-// Reads and writes entry `index` of a refcount block of 2^order bits an entry. Sub-byte entries count from
-// the least significant bit.
-std::uint64_t get_refcount(std::span<const std::byte> block, unsigned order, std::uint64_t index);
-void set_refcount(std::span<std::byte> block, unsigned order, std::uint64_t index, std::uint64_t value);
-
-// Whole blocks at once: all entries of one, and as many entries from `first` on as there are counts, each of
-// which fits the width.
-void decode_refcounts(std::span<const std::byte> block, unsigned order, std::span<std::uint64_t> counts);
-void encode_refcounts(std::span<std::byte> block, unsigned order, std::uint64_t first,
-                      std::span<const std::uint16_t> counts);
-
 // A run of host clusters by number.
 struct ClusterRun {
     std::uint64_t first = 0;
@@ -46,6 +35,8 @@ class Refcounts {
     void start_empty(HostOffset at, std::uint64_t clusters);
 
     Result<std::uint64_t> get(std::uint64_t cluster);
+    // Those of as many clusters from `first` on as there are counts.
+    Result<void> get_all(std::uint64_t first, std::span<std::uint64_t> counts);
     // Adds to or takes from the refcount of each cluster. Errors: corrupt below 0, unsupported above what
     // the width can hold; on an error some clusters may be changed already.
     Result<void> add(ClusterRun run);
@@ -97,7 +88,8 @@ class Refcounts {
     bool counts_only(const Block& block, std::uint64_t own_cluster) const;
     Result<ClusterRun> find_free(std::uint64_t count, bool whole);
     Result<ClusterRun> find_and_claim(std::uint64_t count, bool whole);
-    void set(Block& block, std::uint64_t cluster, std::uint64_t value);
+    void mark_dirty(Block& block);
+    std::unexpected<Error> cannot_change(std::uint64_t cluster, bool up) const;
     void set_table_entry(std::uint64_t index, HostOffset at);
 
     Storage* storage_;

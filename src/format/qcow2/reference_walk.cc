@@ -2,6 +2,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "format/qcow2/reference_walk.hpp"
 
+#include <algorithm>
+#include <vector>
+
 #include "base/text.hpp"
 #include "base/try.hpp"
 
@@ -60,26 +63,56 @@ Result<HostOffset> checked_l2_offset(const Qcow2& image, std::uint64_t l1_entry)
                  printable(image.storage().name()), at.bytes);
 }
 
-// The entry with the copied flag that it should have.
-Result<std::uint64_t> with_copied_flag(Qcow2& image, std::uint64_t word, HostOffset host, CopiedRule flags) {
-    word &= ~disk::flag_copied;
-    if (flags == CopiedRule::clear) return word;
-    if (image.header().has_data_file()) return word | disk::flag_copied;
-    const std::uint64_t refcount = TRY(image.refcounts().get(image.geometry().cluster_at(host)));
-    return refcount == 1 ? word | disk::flag_copied : word;
-}
+// Tells for clusters that lie behind each other whether each is to have the copied flag.
+class CopiedFlags {
+  public:
+    CopiedFlags(Qcow2& image, CopiedRule rule) : image_(image), rule_(rule) {}
+
+    // As many as there are flags, from the cluster at `host` on; valid until the next call.
+    Result<std::span<const std::uint64_t>> from(HostOffset host, std::uint64_t count) {
+        flags_.assign(count, 0);
+        if (rule_ == CopiedRule::clear) return std::span<const std::uint64_t>(flags_);
+        if (image_.header().has_data_file()) {
+            std::ranges::fill(flags_, disk::flag_copied);
+            return std::span<const std::uint64_t>(flags_);
+        }
+        TRY(image_.refcounts().get_all(image_.geometry().cluster_at(host), flags_));
+        for (std::uint64_t& flag : flags_)
+            flag = flag == 1 ? disk::flag_copied : 0;
+        return std::span<const std::uint64_t>(flags_);
+    }
+
+  private:
+    Qcow2& image_;
+    CopiedRule rule_;
+    std::vector<std::uint64_t> flags_;
+};
 
 // `at` may be shared with a snapshot: the flag means nothing there, so changing it in place does no harm.
-Result<void> update_table(Qcow2& image, HostOffset at, CopiedRule flags) {
+Result<void> update_table(Qcow2& image, HostOffset at, CopiedFlags& copied) {
     const auto table = TRY(image.l2_cache().read_for_writing(at));
-    for (std::uint64_t i = 0; i < image.geometry().l2_entries(); ++i) {
-        L2Entry entry = table->get(i);
-        if (entry.is_compressed() || !entry.has_host(image.geometry())) continue;
-        const std::uint64_t word = TRY(with_copied_flag(image, entry.word, entry.host(), flags));
-        if (word == entry.word) continue;
-        entry.word = word;
-        image.l2_cache().set_entry(at, table, i, entry);
+    const std::uint64_t entries = image.geometry().l2_entries();
+    std::uint64_t first_changed = entries;
+    std::uint64_t end_changed = 0;
+    for (std::uint64_t i = 0; i < entries;) {
+        const std::uint64_t count = 1 + table->count_continuing(image.geometry(), i, entries);
+        const L2Entry first = table->get(i);
+        if (first.has_host(image.geometry())) {
+            const auto flags = TRY(copied.from(first.host(), count));
+            for (std::uint64_t k = 0; k < count; ++k) {
+                L2Entry entry = table->get(i + k);
+                const std::uint64_t word = (entry.word & ~disk::flag_copied) | flags[k];
+                if (word == entry.word) continue;
+                entry.word = word;
+                table->set(i + k, entry);
+                first_changed = std::min(first_changed, i + k);
+                end_changed = i + k + 1;
+            }
+        }
+        i += count;
     }
+    if (end_changed != 0)
+        image.l2_cache().mark_changed(at, table, first_changed, end_changed - first_changed);
     return {};
 }
 
@@ -93,21 +126,28 @@ Result<void> change_references(Qcow2& image, std::span<const std::uint64_t> l1, 
         if (at.bytes == 0) continue;
         TRY(tables.take({image.geometry().cluster_at(at), 1}));
         const auto table = TRY(image.l2_cache().read(at));
-        for (std::uint64_t i = 0; i < image.geometry().l2_entries(); ++i) {
-            TRY(data.take(referred_clusters(image, table->get(i))));
+        const std::uint64_t entries = image.geometry().l2_entries();
+        for (std::uint64_t i = 0; i < entries;) {
+            const std::uint64_t more = table->count_continuing(image.geometry(), i, entries);
+            ClusterRun run = referred_clusters(image, table->get(i));
+            if (run.count != 0) run.count += more;
+            TRY(data.take(run));
+            i += 1 + more;
         }
     }
     TRY(data.finish());
     return tables.finish();
 }
 
-Result<void> update_copied_flags(Qcow2& image, CopiedRule flags) {
+Result<void> update_copied_flags(Qcow2& image, CopiedRule rule) {
+    CopiedFlags copied(image, rule);
     const auto l1 = TRY(image.l1());
     for (std::uint64_t i = 0; i < l1.size(); ++i) {
         const HostOffset at = TRY(checked_l2_offset(image, l1[i]));
         if (at.bytes == 0) continue;
-        TRY(update_table(image, at, flags));
-        const std::uint64_t entry = TRY(with_copied_flag(image, l1[i], at, flags));
+        TRY(update_table(image, at, copied));
+        const auto flag = TRY(copied.from(at, 1));
+        const std::uint64_t entry = (l1[i] & ~disk::flag_copied) | flag[0];
         if (entry != l1[i]) TRY(image.set_l1_entry(i, entry));
         if (image.l2_cache().is_full()) TRY(image.flush());
     }

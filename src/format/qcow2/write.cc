@@ -137,8 +137,9 @@ Result<void> Qcow2::publish(const Reservation& reservation) {
     GuestOffset cluster(round_down(cover.start.bytes, cluster_bytes()));
     // host offset of the first cluster, of which the cover may leave out the beginning
     HostOffset host = reservation.host - (cover.start - cluster);
-    for (; cluster < cover.end(); cluster += cluster_bytes(), host += cluster_bytes()) {
-        const std::uint64_t index = geometry().l2_index(cluster);
+    const std::uint64_t first = geometry().l2_index(cluster);
+    std::uint64_t index = first;
+    for (; cluster < cover.end(); cluster += cluster_bytes(), host += cluster_bytes(), ++index) {
         const L2Entry old = place.table->get(index);
         L2Entry entry{host.bytes | disk::flag_copied, 0};
         if (geometry().extended_l2()) {
@@ -146,9 +147,10 @@ Result<void> Qcow2::publish(const Reservation& reservation) {
             const std::uint64_t kept = old.is_compressed() ? 0 : old.bitmap;
             entry.bitmap = (kept & ~(covered << subclusters_per_cluster)) | covered;
         }
-        l2_cache_.set_entry(place.at, place.table, index, entry);
+        place.table->set(index, entry);
         if (reservation.fresh) release_entry(old);
     }
+    l2_cache_.mark_changed(place.at, place.table, first, index - first);
     return {};
 }
 

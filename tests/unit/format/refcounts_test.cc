@@ -30,29 +30,6 @@ struct Image {
 
 }  // namespace
 
-TEST_CASE("a refcount of every width reads back and leaves its neighbours alone") {
-    for (unsigned order = 0; order <= refcount_order_max; ++order) {
-        CAPTURE(order);
-        const std::uint64_t highest = Geometry(9, order, false).refcount_max();
-        Bytes block(512);
-        set_refcount(block, order, 3, highest);
-        set_refcount(block, order, 4, highest);
-        set_refcount(block, order, 3, 1);
-        CHECK(get_refcount(block, order, 2) == 0);
-        CHECK(get_refcount(block, order, 3) == 1);
-        CHECK(get_refcount(block, order, 4) == highest);
-        CHECK(get_refcount(block, order, 5) == 0);
-    }
-}
-
-TEST_CASE("sub-byte refcounts count from the least significant bit") {
-    Bytes block(512);
-    set_refcount(block, 0, 0, 1);
-    CHECK(block[0] == std::byte{0x01});
-    set_refcount(block, 2, 1, 0xa);
-    CHECK(block[0] == std::byte{0xa1});
-}
-
 TEST_CASE("a new image whose L1 table outgrows the first refcount table counts what it uses, no more") {
     const auto storage = memory_storage();
     Qcow2Layout layout;

@@ -11,6 +11,7 @@
 #include "base/text.hpp"
 #include "base/try.hpp"
 #include "format/qcow2/check/read_ahead.hpp"
+#include "format/qcow2/refcount_entries.hpp"
 
 namespace qimg::qcow2 {
 
