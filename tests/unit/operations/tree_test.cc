@@ -103,6 +103,29 @@ TEST_CASE("a base that is missing is shown once for all that miss it") {
     CHECK(images.drawn("c") == "disk c<disk");
 }
 
+TEST_CASE("images in use are told, by what their users may do") {
+    Images images;
+    images.make("base");
+    images.make("top", "base");
+    CHECK(images.node("top").use == FileUse::none);
+    {
+        OpenOptions options;
+        options.access = Access::read_write;
+        const auto opened = Image::open(images.folder / "top", options);
+        REQUIRE(opened);
+        CHECK(images.node("top").use == FileUse::write);
+        CHECK(images.node("base").use == FileUse::read);
+    }
+    {
+        OpenOptions options;
+        options.locking = Locking::share;
+        const auto opened = Image::open(images.folder / "top", options);
+        REQUIRE(opened);
+        CHECK(images.node("top").use == FileUse::none);
+    }
+    CHECK(images.node("top").use == FileUse::none);
+}
+
 TEST_CASE("a loop is cut where it closes") {
     Images images;
     images.make("a", "b");
