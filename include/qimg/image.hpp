@@ -60,6 +60,8 @@ class Opener {
     // The backing image that a header names in another way than by a file's name ("json:{…}", "nbd://…").
     // Errors: unsupported, unless a subclass knows better.
     virtual Result<ImageLocation> locate(const std::string& named_by, const std::string& name);
+    // Told by Image::open when every file of the image is open: it opens no other later on.
+    virtual void all_is_open() {}
 };
 
 // Opens every file it is asked for.

@@ -176,6 +176,7 @@ Result<std::unique_ptr<Image>> Image::open(const std::string& path, const OpenOp
         const std::string& name = is_named ? options.assembly->name : path;
         return with_prefix(fmt::format("Could not open '{}'", printable(name)), std::move(image).error());
     }
+    opener.all_is_open();
     return image;
 }
 

@@ -59,9 +59,9 @@ Result<CreateReport> create(const CreateOptions& options, Opener& opener, Progre
             EFBIG);
     }
     const std::uint64_t rounded = round_up(*size, sector_bytes);
-    const NewImage made = TRY(begin_image(options, rounded, opener, progress));
+    NewImage made = TRY(begin_image(options, rounded, opener, progress));
     TRY(made.format->flush());
-    TRY(made.file->commit());
+    TRY(made.files.commit());
     return CreateReport{rounded};
 }
 

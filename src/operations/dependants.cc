@@ -22,6 +22,8 @@ Result<std::vector<std::string>> find_dependants(const DependantsOptions& option
         return name && identity_of_file(*name) == target;
     };
     for (const FolderImage& image : images) {
+        const bool pins = image.header && image.header->find(qcow2::disk::extension_pin) != nullptr;
+        if (options.pinning && !pins) continue;
         if (image.identity == *target || (except && image.identity == *except)) continue;
         if (is_target(image.backing) || is_target(image.data_file)) found.push_back(image.path);
     }

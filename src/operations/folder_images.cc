@@ -74,7 +74,7 @@ Result<std::vector<FolderImage>> images_in(const std::string& folder) {
         unreadable.problem = file.error().message;
         images.push_back(std::move(unreadable));
     }
-    if (failed) return fail_errno(failed.value(), folder, "cannot read the folder");
+    if (failed) return fail_errno(failed.value(), folder.empty() ? "." : folder, "cannot read the folder");
     std::ranges::sort(images, {}, &FolderImage::path);
     return images;
 }

@@ -88,10 +88,13 @@ Result<std::vector<ImageInfo>> info(const InfoOptions& options, Opener& opener) 
         }
         ReferenceOpener reference(opener, named_by);
         Opener& from = chain.empty() ? opener : reference;
+        // first of all: the opener of one that does not trust the image may leave no way to ask later on
+        std::vector<FileUser> users;
+        if (options.users) users = file_users(location.path);
         const auto image = TRY(Image::open(location.path, location.open, from));
         ImageInfo one = TRY(describe(*image));
         if (options.limits) one.limits = limits_of(image->format());
-        if (options.users) one.users = file_users(image->path());
+        one.users = std::move(users);
         chain.push_back(std::move(one));
         if (!options.backing_chain) return chain;
         location.open.with_backing = true;

@@ -42,40 +42,40 @@ Result<void> check_old_data_file(const std::string& path, bool may_be_lost) {
     return failf(ErrorKind::exists, "{}: the data file exists already, and holds something", printable(path));
 }
 
-// The data file is an ordinary raw file of zeroes; true when it reads as such. A device is not replaced by a
-// new file, so it may hold anything.
-Result<bool> make_data_file(const CreateOptions& options, std::uint64_t size) {
+Result<std::unique_ptr<NewFile>> begin_data_file(const CreateOptions& options) {
     const std::string path = resolve_reference(options.path, *options.qcow2.data_file);
     TRY(check_old_data_file(path, options.replace_data_file));
-    const auto file = TRY(create_file(path));
-    const std::uint64_t bytes_before = TRY(file->size());
-    TRY(file->resize(size));
-    TRY(file->commit());
+    return create_file(path);
+}
+
+// The data file is an ordinary raw file of zeroes; true when it reads as such. A device is not replaced by a
+// new file, so it may hold anything.
+Result<bool> lay_out_data_file(NewFile& file, std::uint64_t size) {
+    const std::uint64_t bytes_before = TRY(file.size());
+    TRY(file.resize(size));
     return bytes_before == 0;
 }
 
-// The file in the making as an image. It is nobody else's, so it needs no locks and no order of writes.
-Result<std::unique_ptr<qcow2::Qcow2>> open_unnamed(NewFile& file, const CreateOptions& options,
-                                                   Opener& opener) {
+// The files in the making as an image. They are nobody else's, so it needs no locks and no order of writes.
+Result<std::unique_ptr<qcow2::Qcow2>> open_unnamed(const NewFiles& files, const CreateOptions& options) {
     qcow2::Qcow2Options details;
     details.writable = true;
     details.ordered = false;
     details.with_guest_data = !options.qcow2.is_encrypted;
-    details.open_data_file = [&](const std::optional<std::string>& name) {
-        return opener.open(resolve_reference(options.path, *name),
-                           FileOptions{Access::read_write, Locking::qemu});
+    details.open_data_file = [&](const std::optional<std::string>&) -> Result<std::unique_ptr<Storage>> {
+        return borrow_storage(*files.data);
     };
-    return qcow2::Qcow2::open(borrow_storage(file), details);
+    return qcow2::Qcow2::open(borrow_storage(*files.image), details);
 }
 
 Result<NewImage> begin_raw(const CreateOptions& options, std::uint64_t size) {
     NewImage made;
-    made.file = TRY(create_file(options.path));
+    made.files.image = TRY(create_file(options.path));
     // only a block device has bytes before anything was written
-    const std::uint64_t bytes_before = TRY(made.file->size());
+    const std::uint64_t bytes_before = TRY(made.files.image->size());
     made.space_is_zero = bytes_before == 0;
-    TRY(lay_out_raw(*made.file, size, options.preallocation));
-    made.format = TRY(raw::open(borrow_storage(*made.file)));
+    TRY(lay_out_raw(*made.files.image, size, options.preallocation));
+    made.format = TRY(raw::open(borrow_storage(*made.files.image)));
     return made;
 }
 
@@ -84,12 +84,15 @@ Result<NewImage> begin_qcow2(const CreateOptions& options, std::uint64_t size, O
     TRY(qcow2::check_layout(options.qcow2, size, options.preallocation));
     NewImage made;
     bool data_is_zero = true;
-    if (options.qcow2.data_file) data_is_zero = TRY(make_data_file(options, size));
-    made.file = TRY(create_file(options.path));
-    const std::uint64_t bytes_before = TRY(made.file->size());
+    if (options.qcow2.data_file) {
+        made.files.data = TRY(begin_data_file(options));
+        data_is_zero = TRY(lay_out_data_file(*made.files.data, size));
+    }
+    made.files.image = TRY(create_file(options.path));
+    const std::uint64_t bytes_before = TRY(made.files.image->size());
     made.space_is_zero = data_is_zero && bytes_before == 0;
-    TRY(qcow2::create_empty(*made.file, options.qcow2, size));
-    auto image = TRY(open_unnamed(*made.file, options, opener));
+    TRY(qcow2::create_empty(*made.files.image, options.qcow2, size));
+    auto image = TRY(open_unnamed(made.files, options));
     if (options.qcow2.backing_file) {
         ImageLocation base{resolve_reference(options.path, *options.qcow2.backing_file), {}};
         base.open.format = options.qcow2.backing_format;
@@ -103,14 +106,23 @@ Result<NewImage> begin_qcow2(const CreateOptions& options, std::uint64_t size, O
     }
     if (preallocation == Preallocation::falloc || preallocation == Preallocation::full) {
         // the tables, too, so that writing to the disk needs no more space in the file
-        const std::uint64_t bytes = TRY(made.file->size());
-        TRY(made.file->allocate(HostRange(HostOffset(0), bytes)));
+        const std::uint64_t bytes = TRY(made.files.image->size());
+        TRY(made.files.image->allocate(HostRange(HostOffset(0), bytes)));
     }
     made.format = std::move(image);
     return made;
 }
 
 }  // namespace
+
+Result<void> NewFiles::commit() {
+    if (data) {
+        // nothing is left that could fail between the two names but giving the second one
+        TRY(image->flush());
+        TRY(data->commit());
+    }
+    return image->commit();
+}
 
 Result<NewImage> begin_image(const CreateOptions& options, std::uint64_t size, Opener& opener,
                              Progress& progress) {

@@ -112,6 +112,7 @@ Result<RebaseReport> rebase(const RebaseOptions& options, Opener& opener, Progre
     const auto image = TRY(Image::open(options.path, open, opener));
     const auto backing = TRY(open_new_backing(options, opener));
     qcow2::Qcow2* const format = TRY(check_can_change(*image, options));
+    if (options.before_change) TRY(options.before_change());
     format->keep_bitmaps();
     RebaseReport report;
     if (!options.unsafe) {

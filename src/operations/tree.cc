@@ -122,6 +122,7 @@ TreeNode node_of(const Found& found) {
     node.allocated_bytes = image.allocated_bytes;
     node.snapshots = image.header ? image.header->snapshot_count : 0;
     node.data_file = image.data_file;
+    if (!image.format.empty()) node.use = file_use(image.path);
     return node;
 }
 

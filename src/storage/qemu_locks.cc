@@ -8,7 +8,9 @@
 #include <cerrno>
 #include <span>
 
+#include "base/fd.hpp"
 #include "base/text.hpp"
+#include "qimg/file_use.hpp"
 #include "qimg/file_users.hpp"
 
 namespace qimg {
@@ -91,6 +93,13 @@ Result<void> lock_as_qemu(int descriptor, Access access, const std::string& name
         if (is_taken_by_other(descriptor, held_base + permission.bit)) return refuse("shared ", permission);
     }
     return {};
+}
+
+FileUse file_use(const std::string& path) {
+    const Fd file(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
+    if (!file) return FileUse::none;
+    if (is_taken_by_other(file.get(), write_lock_byte)) return FileUse::write;
+    return is_taken_by_other(file.get(), held_base + consistent_read.bit) ? FileUse::read : FileUse::none;
 }
 
 }  // namespace qimg

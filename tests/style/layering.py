@@ -33,6 +33,7 @@ HOMES = {
     "zstd*.h": ["src/format/qcow2/compression*.cc"],
     "libdeflate.h": ["src/format/qcow2/compression*.cc"],
     "isa-l*": ["src/format/qcow2/compression*.cc", "src/base/digest.cc"],
+    "seccomp.h": ["src/cli/qimg/sandbox.cc"],
     "CLI/*": ["src/cli/*"],
     "nlohmann/*": ["src/*"],
     "cdio/*": ["src/iso9660/*"],

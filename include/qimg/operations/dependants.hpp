@@ -11,7 +11,8 @@ namespace qimg {
 
 struct DependantsOptions {
     std::string path;
-    std::string except;  // an image that does not count, if not empty
+    std::string except;    // an image that does not count, if not empty
+    bool pinning = false;  // only those that remember what `path` was: qimg-pins(7)
 };
 
 // The qcow2 images in the folder of `path` that name it as their backing or data file, by name. Only headers

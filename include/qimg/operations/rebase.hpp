@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <optional>
 #include <string>
 
@@ -28,6 +29,8 @@ struct RebaseOptions {
     bool compress = false;  // what is copied into the overlay
     // Of the new backing image, with unsafe, too; see CreateOptions::pin. An old pin is not kept.
     PinMode pin = PinMode::none;
+    // Asked when nothing else speaks against it, before anything is written; an error is that of the rebase.
+    std::function<Result<void>()> before_change = {};
 };
 
 struct RebaseReport {

@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "qimg/file_use.hpp"
 #include "qimg/image.hpp"
 #include "qimg/operations/pins.hpp"
 
@@ -30,6 +31,7 @@ struct TreeNode {
     std::uint32_t snapshots = 0;           // inside it
     std::optional<std::string> data_file;  // an external one, by its path; not counted
     PinReport pin;                         // of its base
+    FileUse use = FileUse::none;           // of the image file
 };
 
 // Of a folder: all qcow2 images in it, and the images that these stand on, wherever they are. Of an image: itself,

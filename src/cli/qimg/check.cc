@@ -16,7 +16,6 @@
 #include "cli/qimg/output_format.hpp"
 #include "cli/qimg/pin_name.hpp"
 #include "cli/qimg/progress_bar.hpp"
-#include "cli/qimg/sandbox.hpp"
 #include "cli/qimg/source_image.hpp"
 #include "qimg/printable.hpp"
 
@@ -275,7 +274,11 @@ int check_command(int argc, char** argv) {
     const auto image = source_image(operands[0], line.source, access);
     if (!image) return not_completed;
 
-    if (access == Access::read_only) enter_sandbox();
+    if (access == Access::read_only) {
+        // the chain too, although a check looks at one image alone: one that cannot be opened is no good image
+        confined_opener(Reach::chain);
+        last_image_follows();
+    }
     CheckOptions options{image->path, image->open, line.repair, print_finding};
     if (line.backing_chain && line.repair != Repair::none) {
         print_error("--backing-chain cannot be used with -r: repair the images one by one");

@@ -14,7 +14,6 @@
 #include "cli/qimg/opener.hpp"
 #include "cli/qimg/output_format.hpp"
 #include "cli/qimg/progress_bar.hpp"
-#include "cli/qimg/sandbox.hpp"
 #include "cli/qimg/source_image.hpp"
 
 namespace qimg::cli {
@@ -187,11 +186,12 @@ int compare_command(int argc, char** argv) {
     if (operands.size() != 2) return usage_error("Expecting two image file names");
     const auto format = parse_output_format(request.output_name);
     if (!format) return 1;
-    enter_sandbox();
+    confined_opener(Reach::chain);
     SourceOptions source = request.source;
     const auto first = open_image(operands[0], source);
     if (!first) return trouble;
     source.format = request.second_format;
+    last_image_follows();
     const auto second = open_image(operands[1], source);
     if (!second) return trouble;
     return compare_images(request, *format, *first, *second);

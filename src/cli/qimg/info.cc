@@ -13,7 +13,6 @@
 #include "cli/qimg/messages.hpp"
 #include "cli/qimg/opener.hpp"
 #include "cli/qimg/output_format.hpp"
-#include "cli/qimg/sandbox.hpp"
 #include "cli/qimg/size_argument.hpp"
 #include "cli/qimg/source_image.hpp"
 #include "cli/qimg/verdict_text.hpp"
@@ -60,6 +59,7 @@ void print_all(const std::vector<ImageInfo>& images) {
 
 // A chain whose images do not fit each other any more gives no disk that anybody knows.
 void warn_of_changed_bases(const InfoOptions& options) {
+    last_image_follows();
     const auto pins = check_pins({options.path, options.open, false}, command_opener());
     if (!pins) return;  // what cannot be opened has no disk, either
     for (const PinReport& pin : *pins) {
@@ -152,7 +152,7 @@ int info_command(int argc, char** argv) {
 
     const auto image = source_image(operands[0], request.source, Access::read_only);
     if (!image) return failed;
-    enter_sandbox();
+    confined_opener(request.info.backing_chain ? Reach::chain : Reach::file);
     request.info.path = image->path;
     request.info.open = image->open;
     request.info.users = image->open.locking == Locking::share && !is_drop_in();

@@ -11,7 +11,6 @@
 #include "cli/qimg/messages.hpp"
 #include "cli/qimg/opener.hpp"
 #include "cli/qimg/output_format.hpp"
-#include "cli/qimg/sandbox.hpp"
 #include "cli/qimg/size_argument.hpp"
 #include "cli/qimg/source_image.hpp"
 #include "qimg/printable.hpp"
@@ -133,7 +132,8 @@ int map_command(int argc, char** argv) {
     const auto image = source_image(operands[0], request.source, Access::read_only);
     if (!image) return 1;
 
-    enter_sandbox();
+    confined_opener(Reach::chain);
+    last_image_follows();
     MapOptions options;
     options.path = image->path;
     options.open = image->open;

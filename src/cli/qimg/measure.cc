@@ -16,7 +16,6 @@
 #include "cli/qimg/option_list.hpp"
 #include "cli/qimg/output_format.hpp"
 #include "cli/qimg/preallocation_name.hpp"
-#include "cli/qimg/sandbox.hpp"
 #include "cli/qimg/size_argument.hpp"
 #include "cli/qimg/snapshot_choice.hpp"
 #include "cli/qimg/source_image.hpp"
@@ -178,7 +177,7 @@ int measure_command(int argc, char** argv) {
     }
     const auto operands = arguments.operands();
     if (!resolve_source(request, operands)) return 1;
-    enter_sandbox();
+    confined_opener(Reach::chain);
     if (request.measure.source) {
         // what is wrong with the source is told before what is wrong with the target
         const auto image =
@@ -186,6 +185,7 @@ int measure_command(int argc, char** argv) {
         if (!image) return open_error(operands[0], *request.measure.source, image.error());
     }
     if (!resolve_target(request)) return 1;
+    last_image_follows();
     const auto report = measure(request.measure, command_opener());
     if (!report) {
         print_error(report.error());

@@ -5,6 +5,7 @@
 #include <fmt/core.h>
 
 #include "cli/qimg/refusal.hpp"
+#include "cli/qimg/sandbox.hpp"
 #include "cli/qimg/source_image.hpp"
 #include "qimg/printable.hpp"
 #include "qimg/trust.hpp"
@@ -22,8 +23,16 @@ Result<void> decide(const std::string&, const std::string& risk) {
 
 class CommandOpener final : public Opener {
   public:
+    void confine(Reach reach) {
+        reach_ = reach;
+        if (reach == Reach::chain) enter_sandbox(MayOpen::to_read);
+    }
+    void expect_last_image() { is_last_ = true; }
+
     Result<std::unique_ptr<Storage>> open(const std::string& path, const FileOptions& options) override {
-        return cautious_.open(path, options);
+        auto file = cautious_.open(path, options);
+        if (file && reach_ == Reach::file) enter_sandbox(MayOpen::nothing);
+        return file;
     }
     Result<std::unique_ptr<Storage>> open_reference(const std::string& named_by, const std::string& path,
                                                     const FileOptions& options) override {
@@ -36,10 +45,20 @@ class CommandOpener final : public Opener {
         if (!decided) return std::unexpected<Error>(decided.error());
         return parse_source(name, {});
     }
+    void all_is_open() override {
+        if (is_last_) enter_sandbox(MayOpen::nothing);
+    }
 
   private:
     CautiousOpener cautious_{decide};
+    std::optional<Reach> reach_;
+    bool is_last_ = false;
 };
+
+CommandOpener& the_opener() {
+    static CommandOpener opener;
+    return opener;
+}
 
 }  // namespace
 
@@ -48,8 +67,16 @@ void trust_headers() {
 }
 
 Opener& command_opener() {
-    static CommandOpener opener;
-    return opener;
+    return the_opener();
+}
+
+Opener& confined_opener(Reach reach) {
+    the_opener().confine(reach);
+    return the_opener();
+}
+
+void last_image_follows() {
+    the_opener().expect_last_image();
 }
 
 }  // namespace qimg::cli

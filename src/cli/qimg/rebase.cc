@@ -45,9 +45,9 @@ constexpr const char* help =
     "                               its format, recorded too\n"
     "  -u, --backing-unsafe         change what is recorded and nothing else, without comparing old and new\n"
     "  -c, --compress               compress what is copied\n"
-    "      --force                  also when BACKING is a qcow2 image that is said to be raw, and with -u "
-    "when\n"
-    "                               others stand on IMAGE\n"
+    "      --force                  also when BACKING is a qcow2 image that is said to be raw, and when "
+    "others\n"
+    "                               stand on IMAGE\n"
     "      --pin none|tables|full   what is recorded of BACKING to notice a change there\n"
     "  -f, --format FORMAT          IMAGE's own format, instead of what its first bytes say\n"
     "  -p, --progress               show how far it is\n"
@@ -166,13 +166,20 @@ bool is_valid(const Request& request) {
     return true;
 }
 
-// With -u, what guests see of the overlay changes, unless only the name or the format does.
-bool names_another_file(const ImageLocation& overlay, const std::optional<NewBacking>& backing) {
+// How far the backing image goes from what the overlay names now.
+enum class Move { nowhere, to_another_name, to_another_file };
+
+Move move_of(const ImageLocation& overlay, const std::optional<NewBacking>& backing) {
     const auto images = info({overlay.path, overlay.open, false, false}, command_opener());
-    if (!images || !images->front().full_backing_file || !backing) return true;
+    if (!images) return Move::to_another_file;
+    const ImageInfo& now = images->front();
+    if (!now.backing_file && !backing) return Move::nowhere;
+    if (!now.full_backing_file || !backing) return Move::to_another_file;
     std::error_code unknown;
     const std::string path = resolve_reference(overlay.path, backing->name);
-    return !std::filesystem::equivalent(*images->front().full_backing_file, path, unknown);
+    if (!std::filesystem::equivalent(*now.full_backing_file, path, unknown)) return Move::to_another_file;
+    const bool is_same = now.backing_file == backing->name && now.backing_format == backing->format;
+    return is_same ? Move::nowhere : Move::to_another_name;
 }
 
 int rebase_image(const std::string& name, const Request& request) {
@@ -199,9 +206,15 @@ int rebase_image(const std::string& name, const Request& request) {
         options.backing = new_backing(request, source->path);
         if (!options.backing) return 1;
     }
-    const bool changes_disk = request.unsafe && names_another_file(*source, options.backing);
-    if (changes_disk && !spares_dependants(source->path, "putting it on another image", request.force))
+    // With -u, what guests see of the overlay changes, unless only the name or the format does. Otherwise it never
+    // does, but the tables do, which those that stand on the overlay may remember.
+    constexpr const char* doing = "putting it on another image";
+    const Move move = move_of(*source, options.backing);
+    if (request.unsafe && move == Move::to_another_file &&
+        !spares_dependants(source->path, doing, request.force))
         return 1;
+    if (!request.unsafe && move != Move::nowhere)
+        options.before_change = [&] { return protect_pins(source->path, doing, request.force); };
     const auto report = rebase(options, command_opener(), progress);
     if (report) return 0;
     print_error(without_open_prefix(*source, report.error()));

@@ -55,6 +55,17 @@ Result<void> protect_dependants(const std::string& path, const std::string& doin
                                     "use --force to do it all the same");
 }
 
+Result<void> protect_pins(const std::string& path, const std::string& doing, bool forced) {
+    if (forced || ::access(path.c_str(), F_OK) != 0) return {};
+    const auto found = find_dependants({path, {}, true});
+    if (!found) return std::unexpected<Error>(found.error());
+    if (found->empty()) return {};
+    return refuse_unless_compatible(
+        fmt::format("{} stand{} on '{}', and {} would be taken for a change of it", list_of(*found),
+                    found->size() == 1 ? "s" : "", printable(path), doing),
+        "use --force to do it all the same, and 'qimg rebase -u' to pin it as it is then");
+}
+
 bool spares_dependants(const std::string& path, const std::string& doing, bool forced) {
     const auto harmless = protect_dependants(path, doing, forced);
     if (!harmless) print_error(harmless.error());

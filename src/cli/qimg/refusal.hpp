@@ -21,6 +21,10 @@ Result<void> protect_dependants(const std::string& path, const std::string& doin
 // The same; false with the error printed.
 bool spares_dependants(const std::string& path, const std::string& doing, bool forced);
 
+// Refuses as above to do what leaves the disk of `path` as it is, but not its tables, when images in its folder
+// stand on it and remember those: they would tell of a change.
+Result<void> protect_pins(const std::string& path, const std::string& doing, bool forced);
+
 // Refuses as above a new image whose external data file exists and is not empty.
 Result<void> protect_data_file(const std::string& path, bool forced);
 

@@ -1,35 +1,24 @@
-// The filter, in the terms of the kernel: it is short, and made anew by every command that starts.
+// The rules of the filter; libseccomp makes the kernel's program of them, anew in every command that starts.
 // SPDX-License-Identifier: Apache-2.0
 #include "cli/qimg/sandbox.hpp"
 
 #include <fcntl.h>
-#include <linux/audit.h>
-#include <linux/filter.h>
 #include <linux/fs.h>
-#include <linux/seccomp.h>
 #include <sched.h>
+#include <seccomp.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
-#include <sys/prctl.h>
 #include <sys/syscall.h>
 
 #include <cerrno>
-#include <cstddef>
 #include <cstdint>
 #include <initializer_list>
-#include <vector>
+#include <memory>
+#include <type_traits>
 
 namespace qimg::cli {
 
 namespace {
-
-#if defined(__x86_64__)
-constexpr std::uint32_t architecture = AUDIT_ARCH_X86_64;
-#elif defined(__aarch64__)
-constexpr std::uint32_t architecture = AUDIT_ARCH_AARCH64;
-#else
-constexpr std::uint32_t architecture = 0;
-#endif
 
 // What the standard library, threads and reading files need, the frequent ones first.
 constexpr int allowed[] = {
@@ -75,6 +64,8 @@ constexpr int allowed[] = {
     SYS_getdents64,
     SYS_uname,
     SYS_sysinfo,
+    // a further filter
+    SYS_seccomp,
 #if defined(__x86_64__)
     SYS_readlink,
     SYS_access,
@@ -103,62 +94,66 @@ constexpr int allowed[] = {
 
 constexpr std::uint32_t write_flags = O_ACCMODE | O_CREAT | O_TRUNC | (O_TMPFILE & ~O_DIRECTORY);
 
-class Filter {
-  public:
-    Filter() {
-        // calls of another architecture have other numbers
-        load(offsetof(seccomp_data, arch));
-        skip_unless(architecture, 1);
-        add(BPF_JMP | BPF_JA, 1);
-        answer(SECCOMP_RET_ERRNO | EPERM);
-        load(offsetof(seccomp_data, nr));
-    }
-
-    void allow(int call) {
-        skip_unless(static_cast<std::uint32_t>(call), 1);
-        answer(SECCOMP_RET_ALLOW);
-    }
-    void deny(int call, std::uint32_t error) {
-        skip_unless(static_cast<std::uint32_t>(call), 1);
-        answer(SECCOMP_RET_ERRNO | error);
-    }
-    // Allowed when the argument, under the mask, is one of the values. Its upper 32 bits say nothing in the calls
-    // that this is used for.
-    void allow_if(int call, unsigned argument, std::uint32_t mask,
-                  std::initializer_list<std::uint32_t> values) {
-        const auto length = static_cast<std::uint8_t>(3 + 2 * values.size());
-        skip_unless(static_cast<std::uint32_t>(call), length);
-        load(offsetof(seccomp_data, args) + argument * sizeof(std::uint64_t));
-        add(BPF_ALU | BPF_AND | BPF_K, mask);
-        for (const std::uint32_t value : values) {
-            skip_unless(value, 1);
-            answer(SECCOMP_RET_ALLOW);
-        }
-        answer(SECCOMP_RET_ERRNO | EPERM);
-    }
-
-    // False where there is no such thing.
-    bool install() {
-        answer(SECCOMP_RET_ERRNO | EPERM);
-        const ::sock_fprog program{static_cast<unsigned short>(program_.size()), program_.data()};
-        return ::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0 &&
-               ::prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program, 0, 0) == 0;
-    }
-
-  private:
-    void add(unsigned code, std::uint32_t operand, std::uint8_t otherwise = 0) {
-        program_.push_back({static_cast<std::uint16_t>(code), 0, otherwise, operand});
-    }
-    void load(std::size_t offset) { add(BPF_LD | BPF_W | BPF_ABS, static_cast<std::uint32_t>(offset)); }
-    void skip_unless(std::uint32_t value, std::uint8_t count) {
-        add(BPF_JMP | BPF_JEQ | BPF_K, value, count);
-    }
-    void answer(std::uint32_t action) { add(BPF_RET | BPF_K, action); }
-
-    std::vector<::sock_filter> program_;
+struct Release {
+    void operator()(scmp_filter_ctx filter) const { ::seccomp_release(filter); }
 };
+using Filter = std::unique_ptr<std::remove_pointer_t<scmp_filter_ctx>, Release>;
+
+// libseccomp leaves it to the kernel whether the rules can be had; each of these is false when they cannot.
+
+bool allow(scmp_filter_ctx filter, int call) {
+    return ::seccomp_rule_add_array(filter, SCMP_ACT_ALLOW, call, 0, nullptr) == 0;
+}
+
+bool deny(scmp_filter_ctx filter, int call, std::uint16_t error) {
+    return ::seccomp_rule_add_array(filter, SCMP_ACT_ERRNO(error), call, 0, nullptr) == 0;
+}
+
+// Allowed when the argument, under the mask, is one of the values.
+bool allow_if(scmp_filter_ctx filter, int call, unsigned argument, std::uint32_t mask,
+              std::initializer_list<std::uint32_t> values) {
+    for (const std::uint32_t value : values) {
+        const ::scmp_arg_cmp equal{argument, SCMP_CMP_MASKED_EQ, mask, value};
+        if (::seccomp_rule_add_array(filter, SCMP_ACT_ALLOW, call, 1, &equal) != 0) return false;
+    }
+    return true;
+}
+
+bool add_rules(scmp_filter_ctx filter) {
+    for (const int call : allowed) {
+        if (!allow(filter, call)) return false;
+    }
+    return allow_if(filter, SYS_mmap, 2, PROT_EXEC, {0}) &&
+           allow_if(filter, SYS_mprotect, 2, PROT_EXEC, {0}) &&
+           allow_if(filter, SYS_clone, 0, CLONE_THREAD, {CLONE_THREAD}) &&
+           // its flags are behind a pointer, where a filter does not look; the C library then takes clone
+           deny(filter, SYS_clone3, ENOSYS) &&
+           allow_if(filter, SYS_ioctl, 1, ~0u, {TCGETS, TIOCGWINSZ, BLKGETSIZE64});
+}
+
+// Calls of another architecture have other numbers.
+bool load(scmp_filter_ctx filter) {
+    return ::seccomp_attr_set(filter, SCMP_FLTATR_ACT_BADARCH, SCMP_ACT_ERRNO(EPERM)) == 0 &&
+           ::seccomp_load(filter) == 0;
+}
+
+bool give_up_rights(MayOpen files) {
+    const Filter filter(::seccomp_init(SCMP_ACT_ERRNO(EPERM)));
+    return filter != nullptr && add_rules(filter.get()) &&
+           (files == MayOpen::nothing || allow_if(filter.get(), SYS_openat, 2, write_flags, {O_RDONLY})) &&
+           load(filter.get());
+}
+
+// A further filter, which only takes from what the first one left. That one has seen to it that no program can
+// bring rights with it, and does not let it be said again.
+void give_up_opening() {
+    const Filter filter(::seccomp_init(SCMP_ACT_ALLOW));
+    static_cast<void>(filter != nullptr && deny(filter.get(), SYS_openat, EPERM) &&
+                      ::seccomp_attr_set(filter.get(), SCMP_FLTATR_CTL_NNP, 0) == 0 && load(filter.get()));
+}
 
 bool is_wanted = true;
+bool is_entered = false;
 
 }  // namespace
 
@@ -166,20 +161,14 @@ void disable_sandbox() {
     is_wanted = false;
 }
 
-void enter_sandbox() {
-    if (!is_wanted || architecture == 0) return;
-    Filter filter;
-    for (const int call : allowed)
-        filter.allow(call);
-    filter.allow_if(SYS_openat, 2, write_flags, {O_RDONLY});
-    filter.allow_if(SYS_mmap, 2, PROT_EXEC, {0});
-    filter.allow_if(SYS_mprotect, 2, PROT_EXEC, {0});
-    filter.allow_if(SYS_clone, 0, CLONE_THREAD, {CLONE_THREAD});
-    // its flags are behind a pointer, where a filter does not look; the C library then takes clone
-    filter.deny(SYS_clone3, ENOSYS);
-    filter.allow_if(SYS_ioctl, 1, ~0u, {TCGETS, TIOCGWINSZ, BLKGETSIZE64});
+void enter_sandbox(MayOpen files) {
+    if (!is_wanted) return;
     // without filters in the kernel the command does its work all the same
-    static_cast<void>(filter.install());
+    if (!is_entered) {
+        is_entered = give_up_rights(files);
+    } else if (files == MayOpen::nothing) {
+        give_up_opening();
+    }
 }
 
 }  // namespace qimg::cli

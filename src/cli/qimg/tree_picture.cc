@@ -117,7 +117,9 @@ std::string box(const TreeNode& node, Place at, bool is_base, const std::string&
     const Look look = look_of(node, is_base);
     const double top = at.y - box_height / 2;
     const std::string trouble = trouble_of(node);
-    const std::string title = printable(node.path) + (trouble.empty() ? "" : ": ") + trouble;
+    std::string title = printable(node.path);
+    for (const std::string& note : {use_of(node), trouble})
+        title += (note.empty() ? "" : ": ") + note;
     const auto line = [&](double down, const char* style, const std::string& text) {
         return fmt::format("<text x=\"{:.0f}\" y=\"{:.0f}\" {}>{}</text>\n", at.x + 10, top + down, style,
                            escaped(text));
@@ -126,6 +128,10 @@ std::string box(const TreeNode& node, Place at, bool is_base, const std::string&
         "<g><title>{}</title>\n<rect x=\"{:.0f}\" y=\"{:.0f}\" width=\"{:.0f}\" height=\"{:.0f}\" rx=\"6\" "
         "fill=\"{}\" stroke=\"{}\"{}/>\n",
         escaped(title), at.x, top, box_width, box_height, look.fill, look.stroke, look.dash);
+    if (node.use != FileUse::none) {
+        out += fmt::format("<circle cx=\"{:.0f}\" cy=\"{:.0f}\" r=\"5\" fill=\"{}\" stroke=\"#c77700\"/>\n",
+                           at.x + box_width - 12, top + 12, node.use == FileUse::write ? "#c77700" : "white");
+    }
     out += line(20, "font-weight=\"bold\"", fitted(short_name(node, folder), name_characters));
     if (!node.missing && !node.format.empty()) {
         const std::string disk =

@@ -70,6 +70,7 @@ Json node_json(const TreeNode& node) {
     json["frees"] = node.freed_bytes;
     if (node.snapshots != 0) json["snapshots"] = node.snapshots;
     if (node.data_file) json["data-file"] = *node.data_file;
+    if (node.use != FileUse::none) json["in-use"] = node.use == FileUse::write ? "write" : "read";
     if (node.base) {
         json["base-pin"] = {
             {"state", word_for(node.pin.state)}, {"changes", node.pin.changes}, {"hints", node.pin.hints}};
@@ -89,6 +90,18 @@ std::string short_name(const TreeNode& node, const std::string& folder) {
     if (!start.ends_with('/')) start += '/';
     const bool is_inside = node.path.starts_with(start) && node.path.size() > start.size();
     return printable(is_inside ? node.path.substr(start.size()) : node.path);
+}
+
+std::string use_of(const TreeNode& node) {
+    switch (node.use) {
+        case FileUse::none:
+            break;
+        case FileUse::read:
+            return "in use: read";
+        case FileUse::write:
+            return "in use: read and written";
+    }
+    return {};
 }
 
 std::string trouble_of(const TreeNode& node) {
@@ -123,11 +136,13 @@ void print_tree(const std::vector<TreeNode>& nodes, const std::string& folder) {
         const bool has_file = !node.missing && !node.format.empty();
         const auto size = [&](bool known, std::uint64_t bytes) { return known ? format_size(bytes) : "-"; };
         const std::string padding(width - width_of(names[i]), ' ');
-        const std::string trouble = trouble_of(node);
-        fmt::print("{}{}  {:>10}  {:>10}  {:>10}{}{}\n", names[i], padding,
+        std::string notes;
+        for (const std::string& note : {use_of(node), trouble_of(node)}) {
+            if (!note.empty()) notes += (notes.empty() ? "  " : "; ") + note;
+        }
+        fmt::print("{}{}  {:>10}  {:>10}  {:>10}{}\n", names[i], padding,
                    size(has_file && node.virtual_bytes != 0, node.virtual_bytes),
-                   size(has_file, node.allocated_bytes), format_size(node.freed_bytes),
-                   trouble.empty() ? "" : "  ", trouble);
+                   size(has_file, node.allocated_bytes), format_size(node.freed_bytes), notes);
     }
 }
 

@@ -18,6 +18,8 @@ Json tree_json(const std::vector<TreeNode>& nodes);
 
 // The name without the folder that was asked for, safe to print.
 std::string short_name(const TreeNode& node, const std::string& folder);
+// "in use: …"; empty when it is not.
+std::string use_of(const TreeNode& node);
 // Everything about the image that is not as it should be; empty when nothing is.
 std::string trouble_of(const TreeNode& node);
 // The number of characters of UTF-8 text.

@@ -9,7 +9,6 @@
 #include "format/format.hpp"
 #include "format/qcow2/qcow2.hpp"
 #include "image/opener.hpp"
-#include "operations/new_image.hpp"
 
 namespace qimg {
 
@@ -75,7 +74,7 @@ Result<Target> Target::open(const ConvertOptions& options, std::uint64_t size, O
             return fail(ErrorKind::invalid_argument,
                         "Cannot use --target-is-zero when the destination image has a backing file");
         }
-        return finish(Target(std::move(image), nullptr), options.target_is_zero);
+        return finish(Target(std::move(image), NewFiles()), options.target_is_zero);
     }
     const bool has_base = options.target.qcow2.backing_file.has_value();
     if (has_base && options.target.format != "qcow2") {
@@ -87,7 +86,7 @@ Result<Target> Target::open(const ConvertOptions& options, std::uint64_t size, O
     NewImage made = TRY(begin(options, size, opener, progress));
     auto image = std::make_unique<Image>(options.target.path, std::move(made.format), std::move(base));
     const bool over_base = image->backing() != nullptr;
-    Target target(std::move(image), std::move(made.file));
+    Target target(std::move(image), std::move(made.files));
     target.space_is_zero_ = made.space_is_zero;
     return finish(std::move(target), made.space_is_zero && !over_base);
 }
@@ -155,7 +154,7 @@ Result<void> Target::fill(const Work& work, const Reservation& place) const {
 
 Result<void> Target::finish() {
     TRY(image_->flush());
-    return file_ ? file_->commit() : Result<void>();
+    return files_.image ? files_.commit() : Result<void>();
 }
 
 }  // namespace qimg

@@ -11,6 +11,7 @@
 #include "format/format.hpp"
 #include "format/qcow2/header.hpp"
 #include "operations/convert/runs.hpp"
+#include "operations/new_image.hpp"
 #include "qimg/image.hpp"
 #include "qimg/operations/convert.hpp"
 #include "qimg/progress.hpp"
@@ -39,14 +40,14 @@ class Target {
     Result<void> finish();
 
   private:
-    Target(std::unique_ptr<Image> image, std::unique_ptr<NewFile> file)
-        : file_(std::move(file)), image_(std::move(image)) {}
+    Target(std::unique_ptr<Image> image, NewFiles files)
+        : files_(std::move(files)), image_(std::move(image)) {}
 
     Result<void> write_run(const Work& work, const Run& run);
     Result<void> write_data(const Work& work, GuestRange range);
     Result<void> fill(const Work& work, const Reservation& reservation) const;
 
-    std::unique_ptr<NewFile> file_;  // null: the image was there before. Outlives image_, which writes to it
+    NewFiles files_;  // none: the image was there before. They outlive image_, which writes to them
     std::unique_ptr<Image> image_;
     std::uint64_t unit_ = 0;
     bool reads_as_zero_ = false;  // where nothing was written

@@ -107,6 +107,21 @@ def refcount_too_low():
 
 
 @scenario
+def refcounts_behind_the_end():
+    """Clusters that the file does not have count as used: nobody's space, so no leak."""
+    image = create()
+    for cluster in (0, 1, 1000):
+        image.refcount(image.size() // image.cluster + cluster, 1 + cluster)
+
+
+@scenario
+def refcounts_behind_the_end_and_leak():
+    image = create()
+    image.refcount(image.size() // image.cluster + 3, 1)
+    image.refcount(grow(image), 1)
+
+
+@scenario
 def refcount_zero():
     image = create()
     image.refcount(image.data(0) // image.cluster, 0)

@@ -311,7 +311,7 @@ def snapshots_sharing_one_huge_l1():
     image.write(l1, struct.pack(">Q", image.l2()) * (8 * 8192))
     table = grow(image)
     entry = struct.pack(">QIHHIIQII", l1, 8 * 8192, 1, 3, 1, 2, 3, 4, 16) + bytes(16) + b"1all" + bytes(4)
-    count = 20
+    count = 100
     image.write(table, entry * count)
     image.u32(SNAPSHOTS, count)
     image.u64(SNAPSHOT_TABLE, table)

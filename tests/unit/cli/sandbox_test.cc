@@ -13,6 +13,7 @@
 
 #include <cerrno>
 #include <functional>
+#include <initializer_list>
 #include <thread>
 #include <vector>
 
@@ -21,10 +22,11 @@ using namespace qimg::cli;
 namespace {
 
 // The errno of a call in a sandboxed child, 0 when it worked; -1 when the child did not come to an end.
-int errno_of(const std::function<bool()>& works) {
+int errno_of(const std::function<bool()>& works, std::initializer_list<MayOpen> stages = {MayOpen::to_read}) {
     const pid_t child = ::fork();
     if (child == 0) {
-        enter_sandbox();
+        for (const MayOpen files : stages)
+            enter_sandbox(files);
         errno = 0;
         ::_exit(works() ? 0 : errno);
     }
@@ -80,4 +82,29 @@ TEST_CASE("a sandboxed process reads files, starts threads and allocates memory"
               std::vector<char> memory(100 << 20, 'x');
               return memory.back() == 'x';
           }) == 0);
+}
+
+TEST_CASE("a process that may open nothing reads what is open, at once and as a second stage" *
+          doctest::skip(!has_filters())) {
+    const auto opens = [] { return ::open("/dev/null", O_RDONLY | O_CLOEXEC) >= 0; };
+    CHECK(errno_of(opens, {MayOpen::nothing}) == EPERM);
+    CHECK(errno_of(opens, {MayOpen::to_read, MayOpen::nothing}) == EPERM);
+
+    const int zeroes = ::open("/dev/zero", O_RDONLY | O_CLOEXEC);
+    const auto reads = [&] {
+        char byte = 1;
+        return ::pread(zeroes, &byte, 1, 0) == 1 && byte == 0;
+    };
+    CHECK(errno_of(reads, {MayOpen::nothing}) == 0);
+    CHECK(errno_of(reads, {MayOpen::to_read, MayOpen::nothing}) == 0);
+    ::close(zeroes);
+}
+
+TEST_CASE("a second stage gives nothing back" * doctest::skip(!has_filters())) {
+    CHECK(errno_of([] { return ::open("/dev/null", O_RDONLY) >= 0; }, {MayOpen::nothing, MayOpen::to_read}) ==
+          EPERM);
+    CHECK(errno_of([] { return ::open("/dev/null", O_WRONLY) >= 0; }, {MayOpen::to_read, MayOpen::nothing}) ==
+          EPERM);
+    CHECK(errno_of([] { return ::socket(AF_UNIX, SOCK_STREAM, 0) >= 0; },
+                   {MayOpen::to_read, MayOpen::nothing}) == EPERM);
 }

@@ -103,6 +103,45 @@ TEST_CASE("a base that is missing is shown once for all that miss it") {
     CHECK(images.drawn("c") == "disk c<disk");
 }
 
+TEST_CASE("images in use are told, by what their users may do") {
+    Images images;
+    images.make("base");
+    images.make("top", "base");
+    CHECK(images.node("top").use == FileUse::none);
+    {
+        OpenOptions options;
+        options.access = Access::read_write;
+        const auto opened = Image::open(images.folder / "top", options);
+        REQUIRE(opened);
+        CHECK(images.node("top").use == FileUse::write);
+        CHECK(images.node("base").use == FileUse::read);
+    }
+    {
+        OpenOptions options;
+        options.locking = Locking::share;
+        const auto opened = Image::open(images.folder / "top", options);
+        REQUIRE(opened);
+        CHECK(images.node("top").use == FileUse::none);
+    }
+    CHECK(images.node("top").use == FileUse::none);
+}
+
+TEST_CASE("of those that stand on an image, only some remember what it was") {
+    Images images;
+    images.make("base");
+    images.make("forgetful", "base");
+    CreateOptions options;
+    options.path = images.folder / "top";
+    options.format = "qcow2";
+    options.qcow2.backing_file = "base";
+    options.qcow2.backing_format = "qcow2";
+    options.pin = PinMode::tables;
+    REQUIRE(create(options));
+    CHECK(find_dependants({images.folder / "base", "", false}).value().size() == 2);
+    const auto pinning = find_dependants({images.folder / "base", "", true}).value();
+    CHECK(pinning == std::vector<std::string>{images.folder / "top"});
+}
+
 TEST_CASE("a loop is cut where it closes") {
     Images images;
     images.make("a", "b");

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <array>
+#include <map>
 #include <utility>
 
 #include "base/endian.hpp"
@@ -113,22 +114,40 @@ bool References::is_l1_entry_remarkable(std::uint64_t entry) const {
            regions_.is_outside(at, geometry_.cluster_bytes());
 }
 
+void References::count_l1_table(L1Table& table) {
+    const std::uint64_t bytes = table.entries * table_entry_bytes;
+    if (regions_.is_outside(table.at, bytes)) {
+        table.corruptions.push_back(regions_.outside_text(table.at, bytes));
+    } else {
+        regions_.count(table.at, bytes, 1, [&](std::string line, std::uint64_t) {
+            table.corruptions.push_back(std::move(line));
+        });
+    }
+}
+
+// Broken or hostile snapshots share their tables: what leads to one counts as often as there are, and is read once.
 Result<void> References::collect_l2_tables() {
+    struct Shared {
+        std::vector<L1Table*> tables;
+        std::uint64_t active = 0;
+    };
+    std::map<std::pair<std::uint64_t, std::uint64_t>, Shared> by_place;
     for (L1Table& table : l1_tables_) {
-        const std::uint64_t bytes = table.entries * table_entry_bytes;
-        if (bytes == 0) continue;
-        if (!spend(bytes)) return {};
-        if (regions_.is_outside(table.at, bytes)) {
-            table.corruptions.push_back(regions_.outside_text(table.at, bytes));
-        } else {
-            regions_.count(table.at, bytes, 1, [&](std::string line, std::uint64_t) {
-                table.corruptions.push_back(std::move(line));
-            });
-        }
-        TRY(visit_l1(table, [&](std::uint64_t entry) {
-            if (is_l1_entry_remarkable(entry)) table.is_remarkable = true;
-            tables_.add(HostOffset(entry & disk::offset_mask), table.active);
+        if (table.entries == 0) continue;
+        if (!spend(table.entries * table_entry_bytes)) break;
+        count_l1_table(table);
+        Shared& shared = by_place[{table.at.bytes, table.entries}];
+        shared.tables.push_back(&table);
+        if (table.active) ++shared.active;
+    }
+    for (const auto& [place, shared] : by_place) {
+        bool is_remarkable = false;
+        TRY(visit_l1(*shared.tables.front(), [&](std::uint64_t entry) {
+            is_remarkable = is_remarkable || is_l1_entry_remarkable(entry);
+            tables_.add(HostOffset(entry & disk::offset_mask), shared.tables.size(), shared.active);
         }));
+        for (L1Table* const table : shared.tables)
+            table->is_remarkable = is_remarkable;
     }
     tables_.settle();
     return {};

@@ -50,6 +50,7 @@ class References {
 
     void list_l1_tables();
     Result<void> collect_l2_tables();
+    void count_l1_table(L1Table& table);
     Result<void> scan_l2_tables();
     Result<void> mend_entries();
     Result<void> report_tables();

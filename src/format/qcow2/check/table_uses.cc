@@ -28,8 +28,8 @@ void join(std::vector<TableUse>& uses) {
 
 }  // namespace
 
-void TableUses::add(HostOffset at, bool active) {
-    pending_.push_back({at, 1, active ? 1u : 0u});
+void TableUses::add(HostOffset at, std::uint64_t references, std::uint64_t active_references) {
+    pending_.push_back({at, references, active_references});
     if (pending_.size() >= pending_max) settle();
 }
 

@@ -22,7 +22,8 @@ struct TableUse {
 
 class TableUses {
   public:
-    void add(HostOffset at, bool active);
+    // As many references more, of them so many by the active L1 table.
+    void add(HostOffset at, std::uint64_t references, std::uint64_t active_references);
     // Sorts by offset and joins; to be called between the last add() and the first of those below.
     void settle();
 
