@@ -67,6 +67,16 @@ Result<HostOffset> write_l1_table(Qcow2& image, std::span<const std::uint64_t> e
     return at;
 }
 
+// The tables of `entries` that `others` does not have at the same place.
+std::vector<std::uint64_t> without_common(std::span<const std::uint64_t> entries,
+                                          std::span<const std::uint64_t> others) {
+    std::vector<std::uint64_t> rest(entries.begin(), entries.end());
+    for (std::size_t i = 0; i < std::min(rest.size(), others.size()); ++i) {
+        if (((rest[i] ^ others[i]) & disk::offset_mask) == 0) rest[i] = 0;
+    }
+    return rest;
+}
+
 }  // namespace
 
 Result<void> replace_snapshot_table(Qcow2& image, const std::vector<Snapshot>& snapshots) {
@@ -147,7 +157,10 @@ Result<void> apply_snapshot(Qcow2& image, const std::string& name_or_id) {
     const std::vector<std::uint64_t> old_entries(active.begin(), active.end());
     const ClusterRun old_l1 =
         clusters_of(geometry, image.header().l1_table, image.header().l1_entries * table_entry_bytes);
-    TRY(change_references(image, entries, ReferenceChange::add));
+    // what both have loses one reference and gets one
+    const std::vector<std::uint64_t> gained = without_common(entries, old_entries);
+    const std::vector<std::uint64_t> lost = without_common(old_entries, entries);
+    TRY(change_references(image, gained, ReferenceChange::add));
     const HostOffset place = TRY(write_l1_table(image, entries));
     for (std::uint64_t& entry : entries)
         entry &= ~disk::flag_copied;
@@ -157,7 +170,7 @@ Result<void> apply_snapshot(Qcow2& image, const std::string& name_or_id) {
     TRY(image.flush());
     TRY(image.commit_header());
 
-    TRY(change_references(image, old_entries, ReferenceChange::release));
+    TRY(change_references(image, lost, ReferenceChange::release));
     image.release_later(old_l1);
     return image.flush();
 }
