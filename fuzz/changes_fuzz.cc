@@ -1,5 +1,6 @@
 // Takes arbitrary bytes as a qcow2 image, mends it, and changes it in place, in steps that its last 16 bytes
-// choose. An image that check found clean is clean after each of them, and shows guests what it should.
+// choose. An image that check found clean is clean after each of them, and shows guests what it should; snapshots
+// stay, and bitmaps tell what changed. What fails on its way has lost nothing.
 // SPDX-License-Identifier: Apache-2.0
 #include <fmt/core.h>
 
@@ -7,25 +8,24 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
-#include <cstdlib>
+#include <map>
 #include <optional>
 
 #include "base/bytes.hpp"
-#include "cluster_roles.hpp"
+#include "bitmap_views.hpp"
+#include "image_under_test.hpp"
 #include "memory_opener.hpp"
 #include "operations/snapshot_view.hpp"
 #include "qimg/operations/amend.hpp"
 #include "qimg/operations/bitmap.hpp"
-#include "qimg/operations/check.hpp"
 #include "qimg/operations/rebase.hpp"
 #include "qimg/operations/resize.hpp"
 #include "qimg/operations/snapshot.hpp"
+#include "tail.hpp"
 
 using namespace qimg;
 
 namespace {
-
-constexpr std::uint64_t disk_bytes_max = 4 * MiB;
 
 // A step's four bytes: what is done, and to what.
 struct Step {
@@ -34,14 +34,14 @@ struct Step {
     std::uint8_t length;
     std::uint8_t choice;
 };
-constexpr std::size_t steps_max = 4;
+constexpr std::size_t steps_max = fuzz::tail_bytes / sizeof(Step);
 
 class Changes {
   public:
     explicit Changes(std::span<const std::byte> bytes) : opener_(bytes) {}
 
     void run(const std::array<Step, steps_max>& steps) {
-        if (!is_small() || !become_clean()) return;
+        if (!image_.is_small() || !image_.become_clean() || !read_everything()) return;
         for (const Step& step : steps) {
             step_ = step;
             if (!take_step()) return;
@@ -76,64 +76,18 @@ class Changes {
     }
 
     [[noreturn]] void broken(std::string_view what, std::string_view why = "") {
-        CheckOptions options;
-        options.path = "image";
-        options.open.format = "qcow2";
-        options.on_finding = [](const std::string& finding) { fmt::print(stderr, "{}\n", finding); };
-        const auto report = check(options, opener_);
-        if (!report) fmt::print(stderr, "{}\n", report.error().message);
-        fmt::print(stderr, "after \"{}\" ({}, {}, {}): {} {}\n", name_, step_.place, step_.length,
-                   step_.choice, what, why);
-        std::abort();
-    }
-
-    static OpenOptions writable() {
-        OpenOptions open;
-        open.format = "qcow2";
-        open.access = Access::read_write;
-        return open;
-    }
-    Result<std::unique_ptr<Image>> open(Access access) {
-        OpenOptions options = writable();
-        options.access = access;
-        return Image::open("image", options, opener_);
-    }
-    static qcow2::Qcow2& qcow2_of(Image& image) { return dynamic_cast<qcow2::Qcow2&>(image.format()); }
-
-    // Small enough to be read as a whole, many times.
-    bool is_small() {
-        const auto image = open(Access::read_only);
-        if (!image || (*image)->size() > disk_bytes_max || (*image)->size() == 0) return false;
-        const qcow2::Header& header = qcow2_of(**image).header();
-        return header.l1_entries < 5000 && header.refcount_table_clusters < 1000 &&
-               header.snapshot_count < 20;
-    }
-
-    std::optional<CheckReport> check_with(Repair wanted) {
-        CheckOptions options;
-        options.path = "image";
-        options.open.format = "qcow2";
-        options.open.for_repair = wanted != Repair::none;
-        options.repair = wanted;
-        auto report = check(options, opener_);
-        return report ? std::optional(*report) : std::nullopt;
-    }
-    bool is_clean() {
-        const auto report = check_with(Repair::none);
-        return report && report->corruptions == 0 && report->leaks == 0 && report->check_errors == 0;
-    }
-    bool become_clean() {
-        if (!is_clean() && (!check_with(Repair::all) || !is_clean())) return false;
-        const auto image = open(Access::read_only);
-        return image && fuzz::has_plain_roles(qcow2_of(**image)) && read_everything();
+        image_.broken(fmt::format("after \"{}\" ({}, {}, {}): {} {}", name_, step_.place, step_.length,
+                                  step_.choice, what, why));
     }
 
     // The disk, and the disks of snapshots that can be read.
     bool read_everything() {
-        const auto image = open(Access::read_only);
+        auto whole = image_.read_disk();
+        if (!whole) return false;
+        disk_ = std::move(*whole);
+        const auto image = image_.open(Access::read_only);
         if (!image) return false;
-        disk_.resize((*image)->size());
-        if (!(*image)->read(GuestOffset(0), disk_)) return false;
+        bitmaps_ = fuzz::believable_bitmaps(fuzz::ImageUnderTest::qcow2_of(**image));
         snapshots_.clear();
         SnapshotOptions options;
         options.path = "image";
@@ -147,8 +101,8 @@ class Changes {
         return true;
     }
     std::optional<Bytes> read_snapshot(const SnapshotInfo& snapshot) {
-        const auto image = open(Access::read_only);
-        if (!image || snapshot.disk_bytes > disk_bytes_max) return std::nullopt;
+        const auto image = image_.open(Access::read_only);
+        if (!image || snapshot.disk_bytes > fuzz::disk_bytes_max) return std::nullopt;
         SnapshotChoice choice;
         choice.id = snapshot.id;
         if (!show_snapshot(**image, choice)) return std::nullopt;
@@ -161,25 +115,53 @@ class Changes {
     bool take_step() {
         const Described& action = actions()[step_.action % actions().size()];
         name_ = action.name;
+        const Bytes disk_before = disk_;
         const auto snapshots_before = snapshots_;
+        const auto bitmaps_before = bitmaps_;
         const Result<void> done = (this->*action.run)();
-        const auto report = check_with(Repair::none);
+        const auto report = image_.check_with(Repair::none);
         if (!report) broken("it cannot be checked");
         if (report->corruptions != 0 || report->check_errors != 0) broken("it is corrupt");
-        if (!done) return check_with(Repair::all) && is_clean() && read_everything();
-        if (report->leaks != 0) broken("it leaks");
-        const Bytes expected = disk_;
+        if (done && report->leaks != 0) broken("it leaks");
+        const Bytes disk_wanted = disk_;
+        if (!done && (!image_.check_with(Repair::all) || !image_.is_clean())) broken("it cannot be mended");
         if (!read_everything()) broken("it cannot be read");
-        if (disk_ != expected) broken("the disk is not what it should be");
-        for (const auto& [id, disk] : snapshots_before) {
+        if (done && disk_ != disk_wanted) broken("the disk is not what it should be");
+        if (!done && !is_old_or_new(disk_before, disk_wanted)) broken("what failed has changed the disk");
+        compare_snapshots(snapshots_before, done && action.run == &Changes::delete_one);
+        // version 2 has none
+        const bool is_about_bitmaps = action.run == &Changes::change_bitmap ||
+                                      action.run == &Changes::remove_bitmaps ||
+                                      action.run == &Changes::amend_version;
+        const std::string forgetful = fuzz::forgetful_bitmap(bitmaps_before, bitmaps_, {disk_before, disk_});
+        if (done && !is_about_bitmaps && !forgetful.empty())
+            broken("a bitmap has forgotten something", forgetful);
+        return disk_.size() <= fuzz::disk_bytes_max && !disk_.empty();
+    }
+    // Byte for byte, after a change that failed on its way.
+    bool is_old_or_new(const Bytes& before, const Bytes& wanted) const {
+        if (disk_.size() != before.size()) return false;
+        if (disk_ == before) return true;
+        for (std::size_t i = 0; i < disk_.size(); ++i) {
+            const bool is_new = i < wanted.size() && disk_[i] == wanted[i];
+            if (disk_[i] != before[i] && !is_new) return false;
+        }
+        return true;
+    }
+    void compare_snapshots(const std::map<std::string, Bytes>& before, bool one_less) {
+        std::size_t gone = 0;
+        for (const auto& [id, disk] : before) {
             const auto now = snapshots_.find(id);
-            if (now == snapshots_.end()) continue;
+            if (now == snapshots_.end()) {
+                ++gone;
+                continue;
+            }
             const std::size_t common = std::min(disk.size(), now->second.size());
             if (!std::equal(disk.begin(), disk.begin() + static_cast<std::ptrdiff_t>(common),
                             now->second.begin()))
                 broken("a snapshot is not what it was", id);
         }
-        return disk_.size() <= disk_bytes_max && !disk_.empty();
+        if (gone > (one_less ? 1 : 0)) broken("a snapshot has gone");
     }
 
     GuestRange part() const {
@@ -194,7 +176,7 @@ class Changes {
     // Runs `change` on the open image and makes it last.
     template <class Change>
     Result<void> on_image(Change change) {
-        const auto image = open(Access::read_write);
+        const auto image = image_.open(Access::read_write);
         if (!image) return std::unexpected<Error>(image.error());
         const Result<void> done = change(**image);
         return done ? (*image)->flush() : done;
@@ -210,12 +192,21 @@ class Changes {
         return on_image(
             [&](Image& image) { return image.write_zeroes(part(), static_cast<Zeroing>(step_.choice % 3)); });
     }
-    // What guests see in the part afterwards is the format's choice.
+    // It is the format's choice where guests see zeroes in the part afterwards, and where what they saw.
     Result<void> discard() {
         const auto done = on_image([&](Image& image) { return image.discard(part()); });
         if (!done) return done;
-        const auto image = open(Access::read_only);
-        return image ? (*image)->read(part().start, part_of_disk()) : Result<void>();
+        const auto image = image_.open(Access::read_only);
+        if (!image) return std::unexpected<Error>(image.error());
+        Bytes now(part().length);
+        const auto read = (*image)->read(part().start, now);
+        if (!read) return read;
+        for (std::size_t i = 0; i < now.size(); ++i) {
+            if (now[i] != std::byte{0} && now[i] != part_of_disk()[i])
+                broken("what is shown was never there");
+        }
+        std::ranges::copy(now, part_of_disk().begin());
+        return {};
     }
     Result<void> resize_disk() {
         ResizeOptions options;
@@ -251,7 +242,7 @@ class Changes {
         const auto done = snapshot_apply(options, opener_);
         const auto shown = snapshots_.find(options.name);
         if (!done || shown == snapshots_.end()) return done;
-        const auto image = open(Access::read_only);
+        const auto image = image_.open(Access::read_only);
         if (!image) return std::unexpected<Error>(image.error());
         // a disk of version 2 keeps its length
         Bytes disk((*image)->size());
@@ -300,7 +291,7 @@ class Changes {
         return bitmap_steps(fmt::format("b{}", step_.choice % 4), {{BitmapAction::add, ""}});
     }
     Result<void> change_bitmap() {
-        const auto image = open(Access::read_only);
+        const auto image = image_.open(Access::read_only);
         if (!image) return std::unexpected<Error>(image.error());
         ImageInfo info;
         const auto described = (*image)->format().describe(info);
@@ -326,13 +317,15 @@ class Changes {
         return {};
     }
     Result<void> repair() {
-        if (!check_with(Repair::all)) broken("it cannot be repaired");
+        if (!image_.check_with(Repair::all)) broken("it cannot be repaired");
         return {};
     }
 
     fuzz::MemoryOpener opener_;
+    fuzz::ImageUnderTest image_{opener_, "image"};
     Bytes disk_;
     std::map<std::string, Bytes> snapshots_;
+    fuzz::BitmapViews bitmaps_;
     Step step_{};
     const char* name_ = "";
 };
@@ -340,10 +333,10 @@ class Changes {
 }  // namespace
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
+    const fuzz::Tail tail = fuzz::tail_of({data, size});
     std::array<Step, steps_max> steps{};
-    if (size < sizeof(steps)) return 0;
     for (std::size_t i = 0; i < steps.size(); ++i) {
-        const std::uint8_t* const bytes = data + size - sizeof(steps) + i * sizeof(Step);
+        const std::uint8_t* const bytes = &tail[i * sizeof(Step)];
         steps[i] = Step{bytes[0], bytes[1], bytes[2], bytes[3]};
     }
     Changes(std::as_bytes(std::span(data, size))).run(steps);

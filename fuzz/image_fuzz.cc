@@ -3,6 +3,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <cstddef>
 #include <cstdint>
+#include <cstdlib>
 
 #include "base/bytes.hpp"
 #include "format/qcow2/bitmap_changes.hpp"
@@ -31,6 +32,14 @@ void change_bitmaps(qcow2::Qcow2& image) {
     (void)qcow2::remove_all_bitmaps(image);
 }
 
+// What is understood means the same when it is written again.
+void read_pin(const qcow2::Header& header) {
+    const auto* const extension = header.find(qcow2::disk::extension_pin);
+    if (extension == nullptr) return;
+    const auto pin = qcow2::parse_pin(extension->data);
+    if (pin && qcow2::parse_pin(qcow2::serialize_pin(*pin)) != pin) std::abort();
+}
+
 }  // namespace
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
@@ -43,7 +52,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     ImageInfo info;
     (void)qcow2.describe(info);
     (void)qcow2::table_digest(qcow2);
-    if (const auto* pin = qcow2.header().find(qcow2::disk::extension_pin)) (void)qcow2::parse_pin(pin->data);
+    read_pin(qcow2.header());
     Image image("fuzz", std::move(*format), nullptr);
     const std::uint64_t length = std::min<std::uint64_t>(image.size(), 100000);
     Bytes buffer(length);

@@ -1,5 +1,5 @@
-// Opens files in memory for targets that run whole operations: "image" is the input, every other name is a
-// raw disk of some data that comes into being when it is asked for.
+// Opens files in memory for targets that run whole operations: one is the input, others are added, and every
+// other name is a raw disk of some data that comes into being when it is asked for.
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
@@ -17,12 +17,14 @@ namespace qimg::fuzz {
 
 inline constexpr std::size_t other_file_bytes = 40000;
 
-class MemoryOpener final : public Opener {
+class MemoryOpener : public Opener {
   public:
-    explicit MemoryOpener(std::span<const std::byte> image) {
-        auto storage = memory_storage("image");
-        if (storage->write(HostOffset(0), image)) files_["image"] = std::move(storage);
+    explicit MemoryOpener(std::span<const std::byte> image, const std::string& name = "image") {
+        auto storage = memory_storage(name);
+        if (storage->write(HostOffset(0), image)) add(name, std::move(storage));
     }
+
+    void add(const std::string& path, std::unique_ptr<Storage> file) { files_[path] = std::move(file); }
 
     Result<std::unique_ptr<Storage>> open(const std::string& path, const FileOptions&) override {
         auto& file = files_[path];

@@ -1,5 +1,5 @@
 // What command lines hold: sizes, option lists, image names in all of QEMU's forms, configuration files of
-// blkdebug. A text that is taken means the same when it is said again.
+// blkdebug. A size that is taken means the same when it is said again; a fault that was asked for strikes.
 // SPDX-License-Identifier: Apache-2.0
 #include <fmt/core.h>
 #include <sys/mman.h>
@@ -10,10 +10,13 @@
 #include <cstdlib>
 #include <string>
 
+#include "base/bytes.hpp"
 #include "cli/qimg/blkdebug.hpp"
 #include "cli/qimg/create_options.hpp"
 #include "cli/qimg/image_name.hpp"
 #include "qimg/size_text.hpp"
+#include "qimg/storage.hpp"
+#include "storage/faults.hpp"
 
 using namespace qimg;
 
@@ -42,9 +45,9 @@ void read_sizes(const std::string& text) {
 void read_options(const std::string& text) {
     cli::OptionList list;
     if (!list.add(text)) return;
-    (void)list.wants_help();
     (void)cli::parse_amendment(list);
     for (const char* format : {"qcow2", "raw"}) {
+        if (list.wants_help()) cli::print_creation_help(format, true);
         const auto options = cli::CreationOptions::parse(format, list);
         if (!options) continue;
         (void)options->formatting_line("image");
@@ -61,6 +64,24 @@ void read_names(const std::string& text) {
     }
 }
 
+// Each fault strikes where it was asked for, and says why.
+void strike(const std::vector<Fault>& faults) {
+    for (const Fault& fault : faults) {
+        const auto file = faulty_storage(memory_storage(), {fault});
+        const HostOffset at(fault.offset.value_or(0));
+        Bytes sector(sector_bytes);
+        const Result<void> done = fault.operation == Fault::Operation::read    ? file->read(at, sector)
+                                  : fault.operation == Fault::Operation::write ? file->write(at, sector)
+                                  : fault.operation == Fault::Operation::flush ? file->flush()
+                                                                               : Result<void>();
+        const bool touches_nothing = fault.operation == Fault::Operation::block_status ||
+                                     (fault.operation == Fault::Operation::flush && fault.offset);
+        if (touches_nothing) continue;
+        expect(!done && done.error().system_errno == fault.error_number, "a fault strikes");
+        expect(!done.error().message.empty(), "a fault says why");
+    }
+}
+
 void read_config(const std::string& text) {
     const int file = ::memfd_create("config", MFD_CLOEXEC);
     if (file < 0) return;
@@ -69,6 +90,10 @@ void read_config(const std::string& text) {
         const std::string path = fmt::format("/proc/self/fd/{}", file);
         (void)cli::read_blkdebug_config(path, cli::BlkdebugPlace::under_format, assembly);
         (void)cli::read_blkdebug_config(path, cli::BlkdebugPlace::over_format, assembly);
+        strike(assembly.file_faults);
+        // nothing lies below a file
+        expect(!cli::read_blkdebug_config(path + "/config", cli::BlkdebugPlace::over_format, assembly),
+               "a file that is not there is not read");
     }
     ::close(file);
 }

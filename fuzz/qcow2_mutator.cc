@@ -6,9 +6,11 @@
 #include <array>
 #include <limits>
 
+#include "base/digest.hpp"
 #include "base/endian.hpp"
 #include "format/qcow2/compression.hpp"
 #include "format/qcow2/l2_entry.hpp"
+#include "tail.hpp"
 
 namespace qimg::fuzz {
 
@@ -45,9 +47,6 @@ constexpr std::array extension_types = {disk::extension_end,           disk::ext
                                         disk::extension_feature_names, disk::extension_bitmaps,
                                         disk::extension_luks,          disk::extension_data_file,
                                         std::uint32_t{0x12345678}};
-
-// What the tail of a file is to targets that take steps from it.
-constexpr std::size_t tail_bytes = 16;
 
 }  // namespace
 
@@ -205,19 +204,38 @@ void Qcow2Mutator::change_extension() {
     }
 }
 
-// In front of the others, which move.
-void Qcow2Mutator::add_extension() {
+// In front of the others, which move. Returns where its content is; 0 when there is no room.
+std::uint64_t Qcow2Mutator::insert_extension(std::uint32_t type, std::uint32_t length) {
     const std::uint64_t at = header_.header_length;
-    const std::uint64_t length = below(5) * 8;
     const std::uint64_t end = std::min<std::uint64_t>(geometry_.cluster_bytes(), image_.size());
-    const std::uint64_t added = sizeof(disk::ExtensionHeader) + length;
-    if (at > end || end - at < added) return;
+    const std::uint64_t added = sizeof(disk::ExtensionHeader) + round_up(length, 8);
+    if (at > end || end - at < added) return 0;
     const auto area = std::span(image_).subspan(at, end - at);
     std::copy_backward(area.begin(), area.end() - static_cast<std::ptrdiff_t>(added), area.end());
-    put(at, disk::ExtensionHeader{extension_types[1 + below(extension_types.size() - 1)],
-                                  static_cast<std::uint32_t>(length - below(length == 0 ? 1 : 8))});
+    put(at, disk::ExtensionHeader{type, length});
     if (header_.backing_file_offset != 0)
         put<be64>(offsetof(disk::Header, backing_file_offset), header_.backing_file_offset + added);
+    return at + sizeof(disk::ExtensionHeader);
+}
+
+void Qcow2Mutator::add_extension() {
+    if (one_in(4)) return add_pin();
+    const auto length = static_cast<std::uint32_t>(below(33));
+    insert_extension(extension_types[1 + below(extension_types.size() - 1)], length);
+}
+
+void Qcow2Mutator::add_pin() {
+    disk::PinExtension pin{};
+    pin.layout = disk::pin_layout;
+    pin.format = one_in(2) ? disk::pin_format_raw : disk::pin_format_qcow2;
+    pin.flags = static_cast<std::uint8_t>(below(4));
+    pin.modified_seconds = odd_value(0);
+    pin.file_bytes = odd_value(image_.size());
+    pin.disk_bytes = odd_value(header_.size);
+    const bool has_content = one_in(2);
+    const auto length = static_cast<std::uint32_t>(sizeof(pin) + (has_content ? sizeof(Digest) : 0));
+    const std::uint64_t at = insert_extension(disk::extension_pin, length);
+    if (at != 0) put(at, pin);
 }
 
 void Qcow2Mutator::change_l1() {
@@ -333,14 +351,17 @@ void Qcow2Mutator::change_refcount_block() {
 
 void Qcow2Mutator::change_snapshot() {
     if (header_.nb_snapshots == 0 || one_in(8)) {
-        put<be32>(offsetof(disk::Header, nb_snapshots), static_cast<std::uint32_t>(below(3)));
+        // a few, or about as many as QEMU allows
+        const std::uint64_t count = one_in(4) ? 65535 + below(3) : below(3);
+        put<be32>(offsetof(disk::Header, nb_snapshots), static_cast<std::uint32_t>(count));
         return put<be64>(offsetof(disk::Header, snapshots_offset), some_cluster());
     }
     const std::uint64_t at = header_.snapshots_offset;
     auto entry = get<disk::SnapshotEntry>(at);
     switch (below(7)) {
         case 0:
-            entry.l1_table_offset = one_in(2) ? some_cluster() : +header_.l1_table_offset;
+            entry.l1_table_offset =
+                (one_in(2) ? some_cluster() : +header_.l1_table_offset) + below(4) / 3 * 8;
             return put(at, entry);
         case 1:
             entry.l1_size = static_cast<std::uint32_t>(odd_value(entry.l1_size));
@@ -368,7 +389,8 @@ void Qcow2Mutator::change_bitmap_directory() {
     auto entry = get<disk::BitmapEntry>(at);
     switch (below(9)) {
         case 0:
-            extension.nb_bitmaps = static_cast<std::uint32_t>(odd_value(extension.nb_bitmaps));
+            extension.nb_bitmaps =
+                static_cast<std::uint32_t>(one_in(4) ? 65535 + below(3) : odd_value(extension.nb_bitmaps));
             return put(place.at, extension);
         case 1:
             extension.directory_size = odd_value(extension.directory_size);

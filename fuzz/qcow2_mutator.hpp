@@ -45,7 +45,9 @@ class Qcow2Mutator {
     void change_header_field();
     void change_features();
     void change_extension();
+    std::uint64_t insert_extension(std::uint32_t type, std::uint32_t length);
     void add_extension();
+    void add_pin();
     void change_l1();
     void change_l2();
     void change_subclusters();

@@ -183,7 +183,7 @@ std::string_view code_of(partition::TableRule rule) {
 }
 
 Result<void> inspect_raw(const Storage& file, Verdict& verdict) {
-    verdict.virtual_bytes = verdict.file_bytes;
+    verdict.virtual_bytes = round_up(verdict.file_bytes, sector_bytes);
     Reasons reasons(verdict.reasons);
     const std::vector<partition::TableFault> faults = TRY(partition::check_tables(file));
     for (const partition::TableFault& fault : faults)

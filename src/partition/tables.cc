@@ -19,10 +19,10 @@ namespace {
 
 constexpr std::uint64_t entries_bytes_max = MiB;  // 8192 entries; 128 are usual
 
-// The sectors [first, end) of a partition.
+// The sectors of a partition, the last one included; it may be the last that 64 bits can say.
 struct Sectors {
     std::uint64_t first;
-    std::uint64_t end;
+    std::uint64_t last;
     std::string name;
 };
 
@@ -83,7 +83,7 @@ Result<disk::GptHeader> Tables::read_header(std::uint64_t sector) const {
 // The first copy is in sector 1, of either size that disks have.
 Result<bool> Tables::find_gpt() {
     bool found = false;
-    for (const std::uint64_t bytes : {512, 4096}) {
+    for (const std::uint64_t bytes : {std::uint64_t{512}, std::uint64_t{4096}}) {
         sector_bytes_ = bytes;
         const disk::GptHeader header = TRY(read_header(1));
         found = is_gpt(header);
@@ -115,10 +115,11 @@ Result<std::optional<Tables::Copy>> Tables::read_copy(std::uint64_t sector, Tabl
     if (header.entry_bytes < sizeof(disk::GptEntry) || header.entry_bytes % 8 != 0 ||
         bytes > entries_bytes_max)
         return broken("has an impossible number or size of entries");
-    const auto start = header.entries_sector < sectors_ ? header.entries_sector * sector_bytes_ : disk_bytes_;
-    if (!fits_within(start, bytes, disk_bytes_)) return broken("has its entries past the end of the disk");
+    if (header.entries_sector >= sectors_ ||
+        !fits_within(header.entries_sector * sector_bytes_, bytes, disk_bytes_))
+        return broken("has its entries past the end of the disk");
     copy.entries.resize(bytes);
-    TRY(disk_.read(HostOffset(start), copy.entries));
+    TRY(disk_.read(HostOffset(header.entries_sector * sector_bytes_), copy.entries));
     if (crc32(copy.entries) != header.entries_crc) return broken("does not have the checksum of its entries");
     return copy;
 }
@@ -129,8 +130,7 @@ std::vector<Sectors> Tables::partitions_of(const Copy& copy) const {
         const auto raw = std::span(copy.entries).subspan(std::size_t{i} * copy.header.entry_bytes);
         const auto entry = load<disk::GptEntry>(raw);
         if (std::ranges::all_of(entry.type, [](std::uint8_t byte) { return byte == 0; })) continue;
-        partitions.push_back({entry.first_sector, checked_add(entry.last_sector, 1).value_or(~0ull),
-                              fmt::format("GPT partition {}", i + 1)});
+        partitions.push_back({entry.first_sector, entry.last_sector, fmt::format("GPT partition {}", i + 1)});
     }
     return partitions;
 }
@@ -170,13 +170,13 @@ void Tables::check_partitions(std::vector<Sectors> partitions) {
     std::ranges::stable_sort(partitions, {}, &Sectors::first);
     const Sectors* furthest = nullptr;  // of those before
     for (const Sectors& one : partitions) {
-        if (one.end > sectors_ || one.end <= one.first) {
+        if (one.last >= sectors_ || one.last < one.first) {
             fault(TableRule::inside_disk, "{} is sectors {} to {}, but the disk has only {}", one.name,
-                  one.first, one.end - 1, sectors_);
+                  one.first, one.last, sectors_);
         }
-        if (furthest != nullptr && one.first < furthest->end)
+        if (furthest != nullptr && one.first <= furthest->last)
             fault(TableRule::no_overlap, "{} and {} overlap", furthest->name, one.name);
-        if (furthest == nullptr || one.end > furthest->end) furthest = &one;
+        if (furthest == nullptr || one.last > furthest->last) furthest = &one;
     }
 }
 
@@ -204,8 +204,8 @@ void Tables::check_mbr(const disk::Mbr& mbr, bool has_gpt) {
         // with a GPT, other entries repeat what that has
         if (entry.type == 0 || has_gpt || entry.type == disk::mbr_protective) continue;
         const std::uint64_t first = entry.first_sector;
-        partitions.push_back(
-            {first, first + entry.sectors, fmt::format("MBR partition {}", &entry - mbr.entries.data() + 1)});
+        partitions.push_back({first, first + entry.sectors - 1,
+                              fmt::format("MBR partition {}", &entry - mbr.entries.data() + 1)});
     }
     check_partitions(std::move(partitions));
 }
@@ -235,7 +235,8 @@ Result<std::vector<TableFault>> Tables::check() {
 
 Result<std::vector<TableFault>> check_tables(const Storage& disk) {
     const std::uint64_t bytes = TRY(disk.size());
-    return Tables(disk, bytes).check();
+    // guests see whole sectors
+    return Tables(disk, round_up(bytes, sector_bytes)).check();
 }
 
 }  // namespace qimg::partition

@@ -52,6 +52,8 @@ void MetadataMap::set_snapshots(const Geometry& geometry, std::span<const Snapsh
     for (const Snapshot& snapshot : snapshots) {
         const std::uint64_t first = geometry.cluster_at(snapshot.l1_table);
         const std::uint64_t bytes = snapshot.l1_entries * table_entry_bytes;
+        // an empty one lies nowhere, though it may name a place
+        if (bytes == 0) continue;
         areas.push_back({first, first + geometry.clusters_for(bytes), MetadataKind::inactive_l1});
     }
     std::ranges::sort(areas, {}, &Area::first);
@@ -97,6 +99,8 @@ std::array<MetadataMap::Area, 5> MetadataMap::areas_named_by(const Header& heade
 
 std::optional<MetadataKind> MetadataMap::find_in(std::span<const Area> areas, ClusterRun run) {
     for (const Area& area : areas) {
+        // a place without anything in it is free: headers keep offsets of tables that are gone
+        if (area.first == area.end) continue;
         if (area.first < run.first + run.count && run.first < area.end) return area.kind;
     }
     return std::nullopt;

@@ -146,7 +146,8 @@ bool Source::uses(const std::string& path) const {
 }
 
 std::optional<unsigned> Source::depth_of(const std::string& path) const {
-    if (parts_.size() != 1) return std::nullopt;
+    // only what lies at the same offset in both can be left to it
+    if (parts_.size() != 1 || parts_.front().shown.start.bytes != 0) return std::nullopt;
     unsigned depth = 0;
     for (const Image* image = parts_.front().image.get(); image != nullptr;
          image = image->backing(), ++depth) {

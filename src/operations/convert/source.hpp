@@ -42,7 +42,8 @@ class Source {
     Image& first() const { return *parts_.front().image; }
     // True when one of the files of one of the chains is the file `path`.
     bool uses(const std::string& path) const;
-    // How deep in the chain the file `path` is an image; only told for a single source.
+    // How deep in the chain the file `path` is an image; only told for a single source whose start is
+    // shown.
     std::optional<unsigned> depth_of(const std::string& path) const;
 
   private:

@@ -126,6 +126,7 @@ Result<void> Target::write_data(const Work& work, GuestRange range) {
         const Mapping mapping = TRY(format.map(range));
         Reservation place{mapping.range, mapping.host.value_or(HostOffset(0)), false};
         if (!mapping.in_place) place = TRY(format.reserve(mapping.range));
+        space_end_ = std::max(space_end_, place.host + place.cover.length);
         if (const auto filled = fill(work, place); !filled) {
             if (!mapping.in_place) format.cancel(place);
             return filled;
@@ -152,7 +153,16 @@ Result<void> Target::fill(const Work& work, const Reservation& place) const {
     return {};
 }
 
+// Zeroes that were not written may be the last that there are: the file has to hold them all the same, or its
+// tables lead past its end.
+Result<void> Target::reach_space_end() {
+    Storage& file = image_->format().data_storage();
+    const std::uint64_t bytes = TRY(file.size());
+    return bytes < space_end_.bytes ? file.resize(space_end_.bytes) : Result<void>();
+}
+
 Result<void> Target::finish() {
+    TRY(reach_space_end());
     TRY(image_->flush());
     return files_.image ? files_.commit() : Result<void>();
 }

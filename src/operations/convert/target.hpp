@@ -46,12 +46,14 @@ class Target {
     Result<void> write_run(const Work& work, const Run& run);
     Result<void> write_data(const Work& work, GuestRange range);
     Result<void> fill(const Work& work, const Reservation& reservation) const;
+    Result<void> reach_space_end();
 
     NewFiles files_;  // none: the image was there before. They outlive image_, which writes to them
     std::unique_ptr<Image> image_;
     std::uint64_t unit_ = 0;
     bool reads_as_zero_ = false;  // where nothing was written
     bool space_is_zero_ = false;  // and so does space that was just allocated
+    HostOffset space_end_;        // behind all that was allocated
 };
 
 }  // namespace qimg

@@ -82,6 +82,30 @@ TEST_CASE("guest data is not written over the L1 table of a snapshot") {
     victim.check_refused(GuestOffset(10), "overlaps with inactive L1 table");
 }
 
+TEST_CASE("an offset of a table that is gone keeps no data from being written or released") {
+    test::RecordingStorage file;
+    Qcow2Layout layout;
+    layout.cluster_bytes = 512;
+    REQUIRE(create_empty(file, layout, 32 * KiB));
+    const auto fill = [&] {
+        const auto image = test::open_image(file, true);
+        REQUIRE(image->write(GuestOffset(0), Bytes(16 * KiB, std::byte{1})));
+        REQUIRE(image->flush());
+    };
+    fill();
+    // into the middle of the data
+    const std::uint64_t inside = round_down(file.content().size() / 2, 512);
+    const be64 offset = inside;
+    REQUIRE(file.write(HostOffset(offsetof(disk::Header, snapshots_offset)),
+                       std::as_bytes(std::span(&offset, 1))));
+    fill();
+    const auto image = test::open_image(file, true);
+    REQUIRE(empty(test::as_qcow2(*image)));
+    const auto report = check_image(test::as_qcow2(*image), Repair::none, {}, no_progress()).value();
+    CHECK(report.leaks == 0);
+    CHECK(report.corruptions == 0);
+}
+
 TEST_CASE("a table entry cannot make the file exabytes long") {
     Victim victim;
     victim.set(victim.l2, 0x00ffffffffff0000 | disk::flag_copied);

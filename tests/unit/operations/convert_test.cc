@@ -256,3 +256,15 @@ TEST_CASE("of a part of a disk, nothing around it is seen") {
     options.part = GuestRange(GuestOffset(MiB), 5);
     CHECK(Source::open(options, disk.opener).value().size() == 0);
 }
+
+TEST_CASE(
+    "what is shown from elsewhere than its start is nothing that a new backing file has at the same place") {
+    Disk disk(MiB);
+    ConvertOptions options;
+    options.sources = {{"disk", {}}};
+    CHECK(Source::open(options, disk.opener).value().depth_of("disk") == 0);
+    options.part = GuestRange(GuestOffset(0), 1000);
+    CHECK(Source::open(options, disk.opener).value().depth_of("disk") == 0);
+    options.part = GuestRange(GuestOffset(512), 1000);
+    CHECK(Source::open(options, disk.opener).value().depth_of("disk") == std::nullopt);
+}

@@ -53,6 +53,20 @@ TEST_CASE("a disk that is longer or shorter than its GPT says") {
     CHECK(disk.faults() == Rules{TableRule::gpt_backup});
 }
 
+TEST_CASE("a file that ends inside a sector has that sector") {
+    auto file = memory_storage();
+    disk::Mbr mbr{};
+    mbr.entries[0].type = 0x83;
+    mbr.entries[0].first_sector = 1;
+    mbr.entries[0].sectors = 1;
+    mbr.signature = disk::mbr_signature;
+    REQUIRE(file->write(HostOffset(0), std::as_bytes(std::span(&mbr, 1))));
+    REQUIRE(file->resize(512 + 1));
+    CHECK(check_tables(*file).value().empty());
+    REQUIRE(file->resize(512));
+    CHECK(check_tables(*file).value().size() == 1);
+}
+
 TEST_CASE("partitions past the end, or on top of each other") {
     Disk disk;
     disk.entries[1] = disk.entries[0];
