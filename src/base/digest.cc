@@ -1,20 +1,11 @@
-// SHA-256 with libmd, CRC-64 with ISA-L, which reads as fast as memory gives.
+// SHA-256 with libmd.
 // SPDX-License-Identifier: Apache-2.0
 #include "base/digest.hpp"
 
 #include <fmt/format.h>
-#include <isa-l/crc64.h>
 #include <sha2.h>
 
 namespace qimg {
-
-namespace {
-
-const std::uint8_t* octets(std::span<const std::byte> bytes) {
-    return static_cast<const std::uint8_t*>(static_cast<const void*>(bytes.data()));
-}
-
-}  // namespace
 
 struct Sha256::State {
     SHA2_CTX context;
@@ -28,7 +19,8 @@ Sha256::Sha256(Sha256&&) noexcept = default;
 Sha256& Sha256::operator=(Sha256&&) noexcept = default;
 
 void Sha256::update(std::span<const std::byte> bytes) {
-    ::SHA256Update(&state_->context, octets(bytes), bytes.size());
+    const void* const data = bytes.data();
+    ::SHA256Update(&state_->context, static_cast<const std::uint8_t*>(data), bytes.size());
 }
 
 Digest Sha256::finish() {
@@ -42,10 +34,6 @@ std::string hexadecimal(const Digest& digest, std::size_t digits) {
     for (std::size_t i = 0; i < digits / 2; ++i)
         text += fmt::format("{:02x}", digest[i]);
     return text;
-}
-
-std::uint64_t crc64(std::span<const std::byte> bytes) {
-    return ::crc64_ecma_refl(0, octets(bytes), bytes.size());
 }
 
 }  // namespace qimg

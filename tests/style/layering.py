@@ -32,7 +32,7 @@ HOMES = {
     "zlib.h": ["src/format/qcow2/compression*.cc"],
     "zstd*.h": ["src/format/qcow2/compression*.cc"],
     "libdeflate.h": ["src/format/qcow2/compression*.cc"],
-    "isa-l*": ["src/format/qcow2/compression*.cc", "src/base/digest.cc"],
+    "isa-l*": ["src/format/qcow2/compression*.cc", "src/base/crc64.cc"],
     "seccomp.h": ["src/cli/qimg/sandbox.cc"],
     "CLI/*": ["src/cli/*"],
     "nlohmann/*": ["src/*"],
