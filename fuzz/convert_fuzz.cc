@@ -100,8 +100,7 @@ class Conversion {
         constexpr std::array<std::uint64_t, 4> sparse = {4096, 0, 512, 64 * KiB};
         options_.sparse_bytes = sparse[tail_[3] % sparse.size()];
         options_.threads = 1 + tail_[4] % 2;
-        // sector by sector, each of which may read a whole table that is refused
-        options_.salvage = tail_[5] % 8 == 0 && source.size() <= 64 * KiB;
+        options_.salvage = tail_[5] % 8 == 0;
         Qcow2Layout& layout = target.qcow2;
         layout.cluster_bytes = 512ull << tail_[6] % 10;
         layout.version = tail_[7] % 4 == 0 ? 2 : 3;

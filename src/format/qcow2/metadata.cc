@@ -284,6 +284,7 @@ Result<void> Qcow2::reload() {
     committed_ = header_;
     l2_cache_.drop_all();
     l1_loaded_ = false;
+    l1_fault_.reset();
     dirty_l1_first_ = dirty_l1_end_ = 0;
     pending_releases_.clear();
     compressed_end_ = 0;

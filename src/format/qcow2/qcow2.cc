@@ -160,14 +160,23 @@ Result<void> Qcow2::describe(ImageInfo& info) const {
 
 Result<std::span<const std::uint64_t>> Qcow2::l1() const {
     const std::lock_guard lock(l1_mutex_);
-    if (!l1_loaded_) {
-        const std::uint64_t file_bytes = TRY(storage_->size());
-        TRY(check_l1_place(*storage_, header_, file_bytes));
-        l1_ = TRY(read_l1_table(*storage_, geometry(), header_.l1_table, header_.l1_entries));
-        TRY(check_l1_work(*storage_, geometry(), l1_, file_bytes));
-        l1_loaded_ = true;
-    }
+    if (l1_loaded_) return std::span<const std::uint64_t>(l1_);
+    if (l1_fault_) return std::unexpected<Error>(*l1_fault_);
+    auto table = load_l1();
+    // who goes on all the same, to salvage the rest, is not to read and refuse it again for every sector
+    if (!table && table.error().kind == ErrorKind::corrupt) l1_fault_ = table.error();
+    l1_ = TRY(std::move(table));
+    l1_loaded_ = true;
     return std::span<const std::uint64_t>(l1_);
+}
+
+Result<std::vector<std::uint64_t>> Qcow2::load_l1() const {
+    const std::uint64_t file_bytes = TRY(storage_->size());
+    TRY(check_l1_place(*storage_, header_, file_bytes));
+    std::vector<std::uint64_t> table =
+        TRY(read_l1_table(*storage_, geometry(), header_.l1_table, header_.l1_entries));
+    TRY(check_l1_work(*storage_, geometry(), table, file_bytes));
+    return table;
 }
 
 Result<void> Qcow2::check_l2_offset(std::uint64_t l1_index, std::uint64_t entry) const {

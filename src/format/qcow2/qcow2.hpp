@@ -134,6 +134,7 @@ class Qcow2 final : public Format {
     Result<void> barrier();
 
   private:
+    Result<std::vector<std::uint64_t>> load_l1() const;
     Result<void> check_l2_offset(std::uint64_t l1_index, std::uint64_t entry) const;
     Result<Mapping> map_table(const L2Table& table, GuestRange range, HostOffset table_at) const;
     Result<Reservation> reserve_in_place(const L2Table& table, GuestRange range);
@@ -173,6 +174,7 @@ class Qcow2 final : public Format {
 
     mutable std::mutex l1_mutex_;  // guards the first reading of the L1 table
     mutable bool l1_loaded_ = false;
+    mutable std::optional<Error> l1_fault_;  // why it cannot be
     mutable std::vector<std::uint64_t> l1_;
     std::uint64_t dirty_l1_first_ = 0;  // changed entries: [first, end)
     std::uint64_t dirty_l1_end_ = 0;
