@@ -8,7 +8,7 @@
 
 #include "base/digest.hpp"
 #include "base/endian.hpp"
-#include "format/qcow2/compression.hpp"
+#include "format/compression.hpp"
 #include "format/qcow2/l2_entry.hpp"
 #include "tail.hpp"
 
@@ -320,8 +320,8 @@ void Qcow2Mutator::change_compressed() {
     Bytes cluster(geometry_.cluster_bytes(), static_cast<std::byte>(below(256)));
     for (std::uint64_t i = 0, flaws = below(64); i < flaws; ++i)
         cluster[below(cluster.size())] = static_cast<std::byte>(random_());
-    const auto codec = header_.compression_type == 1 ? qcow2::Codec::zstd : qcow2::Codec::zlib;
-    auto compressor = qcow2::make_compressor(codec, std::nullopt);
+    const auto codec = header_.compression_type == 1 ? Codec::zstd : Codec::zlib;
+    auto compressor = make_compressor(codec, std::nullopt);
     const auto data = (*compressor)->compress(cluster);
     if (!data || image_.size() + data->size() > bytes_max_) return;
     const HostOffset end(image_.size());

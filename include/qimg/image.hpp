@@ -25,7 +25,7 @@ class Faults;  // src/storage/faults.hpp
 class Format;  // src/format/format.hpp
 
 struct OpenOptions {
-    std::optional<std::string> format;  // "qcow2" or "raw"; absent: told by the first bytes
+    std::optional<std::string> format;  // "qcow2", "raw" or "vmdk"; absent: told by the first bytes
     Access access = Access::read_only;
     Locking locking = Locking::qemu;
     bool with_backing = true;     // false: unallocated clusters of an overlay read as zeroes
@@ -111,7 +111,7 @@ class Image {
     const std::string& path() const { return path_; }
     // How the image was put together, when not just from a file; or null.
     const Assembly* assembly() const { return assembly_.get(); }
-    // "qcow2" or "raw", also when OpenOptions::format left it open.
+    // "qcow2", "raw" or "vmdk", also when OpenOptions::format left it open.
     std::string_view format_name() const;
     // Virtual size in bytes.
     std::uint64_t size() const;

@@ -45,6 +45,17 @@ struct Qcow2Info {
     std::vector<BitmapInfo> bitmaps;
 };
 
+// A disk in one file: its descriptor and its only extent.
+struct VmdkInfo {
+    std::uint32_t cid = 0;
+    std::uint32_t parent_cid = 0;
+    std::string create_type;
+    bool compressed = false;
+    std::uint64_t extent_bytes = 0;  // of the disk
+    std::string extent_path;
+    std::uint64_t grain_bytes = 0;
+};
+
 // How requests to an image are best laid out, in bytes.
 struct RequestLimits {
     std::uint64_t request_alignment = 1;
@@ -67,6 +78,7 @@ struct ImageInfo {
     std::optional<std::string> backing_format;
     std::vector<SnapshotInfo> snapshots;
     std::optional<Qcow2Info> qcow2;
+    std::optional<VmdkInfo> vmdk;
     std::optional<RequestLimits> limits;  // when they were asked for
     std::vector<FileUser> users;          // when they were asked for; without this process
 };

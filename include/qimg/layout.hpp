@@ -31,6 +31,16 @@ struct Qcow2Layout {
     std::optional<std::string> backing_format;
 };
 
+// What a new vmdk file looks like; the defaults are qemu-img's.
+struct VmdkLayout {
+    std::string subformat = "monolithicSparse";  // or "streamOptimized"
+    std::string adapter_type = "ide";            // or "buslogic", "lsilogic", "legacyESX"
+    // What the descriptor says, at most 64 printable characters each.
+    std::string hardware_version = "4";
+    std::string tools_version = "2147483647";
+    bool zeroed_grains = false;
+};
+
 // What shall be different about a qcow2 file; what is absent stays as it is.
 struct Qcow2Amendment {
     std::optional<unsigned> version;  // 2 or 3

@@ -15,6 +15,7 @@
 #include <string>
 #include <string_view>
 
+#include "format/compression.hpp"
 #include "qimg/error.hpp"
 #include "qimg/image_info.hpp"
 #include "qimg/storage.hpp"
@@ -52,7 +53,7 @@ class Format {
     Format(const Format&) = delete;
     Format& operator=(const Format&) = delete;
 
-    virtual std::string_view name() const = 0;  // "qcow2", "raw"
+    virtual std::string_view name() const = 0;  // "qcow2", "raw", "vmdk"
     // Virtual size in bytes.
     virtual std::uint64_t size() const = 0;
     // The image file, and the file that guest data is in (often the same).
@@ -66,6 +67,10 @@ class Format {
     // without copying (qcow2: a subcluster). Bytes, powers of two.
     virtual std::uint64_t cluster_bytes() const = 0;
     virtual std::uint64_t subcluster_bytes() const { return cluster_bytes(); }
+    // The codec of its compressed clusters; empty where it has none.
+    virtual std::optional<Codec> codec() const { return std::nullopt; }
+    // True where guest data can only be stored compressed: in whole clusters, each of them once.
+    virtual bool only_compressed() const { return false; }
     // Fills in what only this format knows; the rest is the image layer's.
     virtual Result<void> describe(ImageInfo& info) const = 0;
 

@@ -7,6 +7,7 @@
 #include "base/try.hpp"
 #include "format/qcow2/qcow2.hpp"
 #include "format/raw/raw.hpp"
+#include "format/vmdk/vmdk.hpp"
 #include "image/opener.hpp"
 #include "storage/faults.hpp"
 #include "storage/null_storage.hpp"
@@ -116,6 +117,7 @@ Result<std::unique_ptr<Format>> open_format(std::unique_ptr<Storage> storage, co
         if (assembly != nullptr) part = {assembly->raw_start, assembly->raw_bytes, assembly->whole_sectors};
         return raw::open(std::move(storage), part);
     }
+    if (format == "vmdk") return vmdk::Vmdk::open(std::move(storage), {options.access == Access::read_write});
     if (is_foreign_format(format)) {
         return failf(ErrorKind::unsupported, "Images of the format '{}' are not supported{}",
                      printable(format),

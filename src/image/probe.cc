@@ -92,6 +92,7 @@ Result<std::vector<std::string>> formats_by_signature(const Storage& storage) {
 }
 
 bool is_foreign_format(std::string_view name) {
+    if (name == "vmdk") return false;
     return std::find(other_formats.begin(), other_formats.end(), name) != other_formats.end() ||
            std::any_of(signatures.begin(), signatures.end(),
                        [&](const Signature& signature) { return signature.format == name; });

@@ -5,9 +5,24 @@
 #include "base/text.hpp"
 #include "base/try.hpp"
 #include "format/qcow2/check.hpp"
+#include "format/vmdk/check.hpp"
 #include "operations/pin.hpp"
 
 namespace qimg {
+
+namespace {
+
+Result<CheckReport> check_vmdk(const vmdk::Vmdk& image, const CheckOptions& options) {
+    if (options.repair != Repair::none)
+        return fail(ErrorKind::unsupported, "This image format does not support checks");
+    std::uint64_t grains = 0;
+    CheckReport report = TRY(vmdk::check_image(image, options.on_finding, grains));
+    report.path = options.path;
+    report.format = image.name();
+    return report;
+}
+
+}  // namespace
 
 Result<CheckReport> check(const CheckOptions& options, Opener& opener, Progress& progress) {
     OpenOptions open = options.open;
@@ -15,6 +30,8 @@ Result<CheckReport> check(const CheckOptions& options, Opener& opener, Progress&
     open.for_check = true;
     open.for_repair = options.repair != Repair::none;
     const auto image = TRY(Image::open(options.path, open, opener));
+    if (const auto* vmdk = dynamic_cast<const vmdk::Vmdk*>(&image->format()))
+        return check_vmdk(*vmdk, options);
     auto* format = dynamic_cast<qcow2::Qcow2*>(&image->format());
     if (format == nullptr) return fail(ErrorKind::unsupported, "This image format does not support checks");
 
@@ -45,6 +62,9 @@ Result<ChainCheckReport> check_chain(const CheckOptions& options, Opener& opener
         };
         if (auto* format = dynamic_cast<qcow2::Qcow2*>(&image->format()))
             one = TRY(qcow2::check_image(*format, Repair::none, tell, progress));
+        std::uint64_t grains = 0;
+        if (const auto* format = dynamic_cast<const vmdk::Vmdk*>(&image->format()))
+            one = TRY(vmdk::check_image(*format, tell, grains));
         one.path = image->path();
         one.format = image->format_name();
         report.images.push_back(std::move(one));

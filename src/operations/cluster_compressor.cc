@@ -22,15 +22,15 @@ Result<std::unique_ptr<ClusterCompressor>> ClusterCompressor::make(const Image& 
     if (qcow2 == nullptr || qcow2->header().has_data_file()) {
         return fail(ErrorKind::unsupported, "Compression not supported for this file format");
     }
-    std::vector<std::unique_ptr<qcow2::Compressor>> members;
+    std::vector<std::unique_ptr<Compressor>> members;
     for (unsigned i = 0; i < std::max(1u, std::thread::hardware_concurrency()); ++i) {
-        auto member = TRY(qcow2::make_compressor(qcow2->header().codec, std::nullopt));
+        auto member = TRY(make_compressor(qcow2->header().codec, std::nullopt));
         members.push_back(std::move(member));
     }
     return std::make_unique<ClusterCompressor>(std::move(members), image.format().cluster_bytes());
 }
 
-ClusterCompressor::ClusterCompressor(std::vector<std::unique_ptr<qcow2::Compressor>> members,
+ClusterCompressor::ClusterCompressor(std::vector<std::unique_ptr<Compressor>> members,
                                      std::uint64_t cluster_bytes)
     : cluster_bytes_(cluster_bytes),
       members_(std::move(members)),

@@ -9,7 +9,7 @@
 #include <vector>
 
 #include "base/bytes.hpp"
-#include "format/qcow2/compression.hpp"
+#include "format/compression.hpp"
 #include "operations/crew.hpp"
 #include "qimg/error.hpp"
 #include "qimg/image.hpp"
@@ -20,7 +20,7 @@ class ClusterCompressor {
   public:
     // For writing to `image`. Errors: unsupported for a format without compressed clusters.
     static Result<std::unique_ptr<ClusterCompressor>> make(const Image& image);
-    ClusterCompressor(std::vector<std::unique_ptr<qcow2::Compressor>> members, std::uint64_t cluster_bytes);
+    ClusterCompressor(std::vector<std::unique_ptr<Compressor>> members, std::uint64_t cluster_bytes);
 
     // What is no whole cluster, or gets no smaller, is written as it is. Nothing of the range may be allocated
     // in the image.
@@ -34,7 +34,7 @@ class ClusterCompressor {
     Result<void> write_clusters(Image& image, GuestRange range, std::span<const std::byte> from);
 
     std::uint64_t cluster_bytes_;
-    std::vector<std::unique_ptr<qcow2::Compressor>> members_;
+    std::vector<std::unique_ptr<Compressor>> members_;
     std::vector<Slot> slots_;
     Crew crew_;  // works on what is above
 };

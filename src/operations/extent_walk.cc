@@ -13,7 +13,8 @@ namespace {
 
 // The margin is where qemu-img begins to look for holes.
 Result<bool> lacks_space(const Format& format) {
-    if (format.name() == "raw") return false;                       // tells its holes itself
+    if (format.name() != "qcow2")
+        return false;  // raw tells its holes itself, in vmdk QEMU does not look for any
     if (&format.storage() != &format.data_storage()) return false;  // a data file has holes of its own right
     const std::uint64_t length = TRY(format.storage().size());
     const std::uint64_t space = TRY(format.storage().allocated_bytes());

@@ -11,6 +11,7 @@
 #include "format/qcow2/check.hpp"
 #include "format/qcow2/qcow2.hpp"
 #include "format/qcow2/snapshots.hpp"
+#include "format/vmdk/check.hpp"
 #include "image/opener.hpp"
 #include "partition/tables.hpp"
 
@@ -164,6 +165,31 @@ Result<void> inspect_qcow2(std::unique_ptr<Storage> file, Verdict& verdict) {
     return {};
 }
 
+// What the tables find in the file, and how much of that is data.
+Result<void> inspect_vmdk(std::unique_ptr<Storage> file, Verdict& verdict) {
+    Reasons reasons(verdict.reasons);
+    const auto image = vmdk::Vmdk::open(std::move(file), {});
+    if (!image) {
+        const bool is_broken = image.error().kind == ErrorKind::corrupt;
+        reasons.add_error(is_broken ? "invalid-header" : "unknown-feature", image.error());
+        return {};
+    }
+    verdict.virtual_bytes = (*image)->size();
+    // where QEMU looks for it, whatever the header says: so it could find another one, with names of files
+    if ((*image)->header().descriptor.start.bytes != sizeof(vmdk::disk::Header))
+        reasons.add("invalid-header", "its descriptor does not follow its header");
+    std::uint64_t grains = 0;
+    const auto report = TRY(vmdk::check_image(**image, {}, grains));
+    if (report.check_errors != 0)
+        reasons.add("inconsistent", "a check of its tables finds {} errors", report.check_errors);
+    const std::uint64_t grain_bytes = (*image)->cluster_bytes();
+    if (grains > verdict.file_bytes / grain_bytes * expansion_max + expansion_max) {
+        reasons.add("expansion", "{} bytes of data come out of a file of {} bytes", grains * grain_bytes,
+                    verdict.file_bytes);
+    }
+    return {};
+}
+
 std::string_view code_of(partition::TableRule rule) {
     switch (rule) {
         case partition::TableRule::inside_disk:
@@ -202,6 +228,8 @@ Result<Verdict> inspect_untrusted(const InspectOptions& options, Opener& opener)
     check_format(found, options, verdict);
     if (verdict.format == "qcow2") {
         TRY(inspect_qcow2(std::move(file), verdict));
+    } else if (verdict.format == "vmdk") {
+        TRY(inspect_vmdk(std::move(file), verdict));
     } else if (verdict.format == "raw") {
         TRY(inspect_raw(*file, verdict));
     }

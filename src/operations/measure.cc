@@ -74,6 +74,8 @@ Result<MeasureReport> measure(const MeasureOptions& options, Opener& opener) {
     const std::uint64_t size = round_up(source ? source->size() : options.size, sector_bytes);
     if (options.format == "qcow2") return measure_qcow2(options, source.get(), size);
     if (options.format == "raw") return MeasureReport{size, size, std::nullopt};
+    if (options.format == "vmdk")
+        return fail(ErrorKind::unsupported, "Block driver 'vmdk' does not support size measurement");
     return failf(ErrorKind::invalid_argument, "Unknown file format '{}'", printable(options.format));
 }
 

@@ -6,6 +6,8 @@
 #include "base/try.hpp"
 #include "format/qcow2/create.hpp"
 #include "format/raw/raw.hpp"
+#include "format/vmdk/create.hpp"
+#include "format/vmdk/vmdk.hpp"
 #include "image/opener.hpp"
 #include "operations/pin.hpp"
 
@@ -113,6 +115,23 @@ Result<NewImage> begin_qcow2(const CreateOptions& options, std::uint64_t size, O
     return made;
 }
 
+Result<NewImage> begin_vmdk(const CreateOptions& options, std::uint64_t size) {
+    TRY(vmdk::check_layout(options.vmdk, size));
+    NewImage made;
+    made.files.image = TRY(create_file(options.path));
+    const std::uint64_t bytes_before = TRY(made.files.image->size());
+    if (bytes_before != 0) {
+        return failf(ErrorKind::unsupported,
+                     "{}: a vmdk image grows at the end of its file, which a block device does not",
+                     printable(options.path));
+    }
+    TRY(vmdk::create_empty(*made.files.image, options.vmdk, size,
+                           options.path.substr(options.path.rfind('/') + 1)));
+    made.format =
+        TRY(vmdk::Vmdk::open(borrow_storage(*made.files.image), {.writable = true, .ordered = false}));
+    return made;
+}
+
 }  // namespace
 
 Result<void> NewFiles::commit() {
@@ -128,6 +147,7 @@ Result<NewImage> begin_image(const CreateOptions& options, std::uint64_t size, O
                              Progress& progress) {
     if (options.format == "raw") return begin_raw(options, size);
     if (options.format == "qcow2") return begin_qcow2(options, size, opener, progress);
+    if (options.format == "vmdk") return begin_vmdk(options, size);
     return failf(ErrorKind::invalid_argument, "Unknown file format '{}'", printable(options.format));
 }
 

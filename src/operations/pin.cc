@@ -130,7 +130,8 @@ std::unique_ptr<Image> open_to_pin(const ImageLocation& base, PinMode mode, Open
     open.with_backing = mode == PinMode::full;
     open.locking = Locking::qemu;
     auto image = Image::open(base.path, open, opener);
-    return image ? std::move(*image) : nullptr;
+    const bool is_known = image && ((*image)->format_name() == "qcow2" || (*image)->format_name() == "raw");
+    return is_known ? std::move(*image) : nullptr;
 }
 
 Result<void> pin_base(qcow2::Qcow2& overlay, const ImageLocation& base, PinMode mode, Opener& opener,

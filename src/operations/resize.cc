@@ -100,6 +100,8 @@ Result<ResizeReport> resize(const ResizeOptions& options, Opener& opener, Progre
     }
     if (auto* format = dynamic_cast<qcow2::Qcow2*>(&image->format())) {
         if (*wanted != old) TRY(resize_disk(*image, *format, *wanted, options.preallocation, progress));
+    } else if (image->format_name() != "raw") {
+        return fail(ErrorKind::unsupported, "Image format driver does not support resize");
     } else {
         TRY(resize_raw(image->format().data_storage(), *wanted, options.preallocation));
     }

@@ -9,7 +9,7 @@
 #include <string>
 
 #include "base/bytes.hpp"
-#include "format/qcow2/compression.hpp"
+#include "format/compression.hpp"
 #include "format/qcow2/create.hpp"
 #include "format/qcow2/qcow2.hpp"
 #include "format/qcow2/resize.hpp"
@@ -194,7 +194,7 @@ class Run {
         // half of it noise, so that several share a host cluster, and some do not fit behind the last one
         Bytes data = noise(unit);
         std::fill(data.begin(), data.begin() + static_cast<std::ptrdiff_t>(unit / 2), std::byte{7});
-        const auto compressor = qcow2::make_compressor(qcow2::Codec::zlib, std::nullopt).value();
+        const auto compressor = make_compressor(Codec::zlib, std::nullopt).value();
         const auto packed = compressor->compress(data);
         if (!packed) return;
         must(format_->write_compressed(at, *packed));

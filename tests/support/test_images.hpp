@@ -7,7 +7,7 @@
 #include <vector>
 
 #include "base/endian.hpp"
-#include "format/qcow2/compression.hpp"
+#include "format/compression.hpp"
 #include "operations/pin.hpp"
 #include "support/recorded_folder.hpp"
 #include "support/sample_image.hpp"
@@ -96,7 +96,7 @@ inline TestImage compressed_image(const std::string& name, const Qcow2Layout& la
     TestImage made = single_image(name, layout);
     change_in(made.files, "top", [](Image& image) {
         qcow2::Qcow2& format = as_qcow2(image);
-        const auto compressor = qcow2::make_compressor(format.header().codec, std::nullopt);
+        const auto compressor = make_compressor(format.header().codec, std::nullopt);
         REQUIRE(compressor);
         for (std::uint64_t at = 0; at < 20 * format.cluster_bytes(); at += 2 * format.cluster_bytes()) {
             const Bytes plain(format.cluster_bytes(), static_cast<std::byte>(at / format.cluster_bytes()));

@@ -20,7 +20,7 @@ struct ConvertOptions {
     std::optional<SnapshotChoice> snapshot;  // of the only source
     std::optional<GuestRange> part;          // of the only source; cut at its end
     CreateOptions target;                    // size: taken from the sources when absent
-    bool compress = false;                   // qcow2 only
+    bool compress = false;                   // not raw; a streamOptimized vmdk image always is
     std::optional<int> compression_level;    // zlib 1 to 9, zstd 1 to 19; absent: the fast one
     bool existing_target = false;            // write into a target that exists (-n)
     bool target_is_zero = false;             // the existing target reads as zeroes

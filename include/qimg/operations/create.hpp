@@ -19,6 +19,7 @@ struct CreateOptions {
     std::optional<std::uint64_t> size;  // bytes, rounded up to 512; absent: that of the backing file
     Preallocation preallocation = Preallocation::off;
     Qcow2Layout qcow2;               // for format "qcow2"
+    VmdkLayout vmdk;                 // for format "vmdk", which is never preallocated
     bool check_backing = true;       // open the backing file: does it exist, is its format the one given
     bool replace_data_file = false;  // an external data file that holds something may be there, and is lost
     // Of the backing file. One that cannot be opened, that is being written to, or that leaves no room in the

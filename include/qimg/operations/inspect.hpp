@@ -13,7 +13,7 @@ namespace qimg {
 
 struct InspectOptions {
     std::string path;
-    std::optional<std::string> format;  // what it is said to be: "qcow2" or "raw"; absent: anything
+    std::optional<std::string> format;  // what it is said to be: "qcow2", "raw" or "vmdk"; absent: anything
     Locking locking = Locking::qemu;
     std::uint64_t virtual_bytes_max = 16 * TiB;  // a larger disk is a reason: no common file system holds it
 };

@@ -51,7 +51,7 @@ constexpr const char* help =
     "usage: qimg bench [OPTION]... IMAGE\n"
     "Sends requests to IMAGE and tells how long it took until all were answered.\n"
     "\n"
-    "  -f, --format FORMAT     qcow2 or raw, instead of what the first bytes say\n"
+    "  -f, --format FORMAT     qcow2, raw or vmdk, instead of what the first bytes say\n"
     "  -c, --count N           requests (default: 75000)\n"
     "  -d, --depth N           of them at the same time (default: 64); writes go one by one\n"
     "  -o, --offset SIZE       where the first one begins\n"

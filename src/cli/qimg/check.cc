@@ -42,7 +42,7 @@ constexpr const char* help =
     "      --backing-chain       every image below IMAGE, too, and whether it is what it was when the one "
     "above\n"
     "                            it was made\n"
-    "  -f, --format FORMAT       qcow2 or raw, instead of what the first bytes say\n"
+    "  -f, --format FORMAT       qcow2, raw or vmdk, instead of what the first bytes say\n"
     "      --output human|json   how to print the result\n"
     "  -p, --progress            show how far it is\n"
     "  -q, --quiet               print findings and errors only\n"
@@ -232,7 +232,7 @@ void print_chain(const ChainCheckReport& report) {
     for (std::size_t i = 0; i < report.images.size(); ++i) {
         const CheckReport& image = report.images[i];
         fmt::print("{}image: {}\n", i == 0 ? "" : "\n", printable(image.path));
-        if (image.format == "qcow2") {
+        if (image.format != "raw") {
             print_human(image);
         } else {
             fmt::print("A {} image has nothing to check.\n", image.format);

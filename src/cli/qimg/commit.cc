@@ -33,7 +33,7 @@ constexpr const char* help =
     "\n"
     "  -b, --base BASE        into this image of the chain instead; nothing is taken out of IMAGE then\n"
     "  -d, --drop             take nothing out of IMAGE, because it will be removed\n"
-    "  -f, --format FORMAT    qcow2 or raw, instead of what the first bytes say\n"
+    "  -f, --format FORMAT    qcow2, raw or vmdk, instead of what the first bytes say\n"
     "      --force            also when other images stand on the one that is written\n"
     "  -r, --rate-limit SIZE  bytes a second at most\n"
     "  -p, --progress         show how far it is\n"

@@ -32,7 +32,7 @@ constexpr const char* help =
     "usage: qimg compare [OPTION]... IMAGE1 IMAGE2\n"
     "Tells whether guests see the same on both disks; a longer one may go on with zeroes.\n"
     "\n"
-    "  -f, --a-format FORMAT     qcow2 or raw: IMAGE1, instead of what its first bytes say\n"
+    "  -f, --a-format FORMAT     qcow2, raw or vmdk: IMAGE1, instead of what its first bytes say\n"
     "  -F, --b-format FORMAT     the same for IMAGE2\n"
     "  -s, --strict              sizes, and what is allocated, have to be the same, too\n"
     "      --output human|json   a sentence, or what was found as an object\n"

@@ -41,7 +41,7 @@ constexpr const char* help =
     "usage: qimg create [OPTION]... FILE [SIZE]\n"
     "Makes a new image. FILE appears, and an older one is replaced, only when that has succeeded.\n"
     "\n"
-    "  -f, --format FORMAT           qcow2 or raw (default: raw)\n"
+    "  -f, --format FORMAT           qcow2, raw or vmdk (default: raw)\n"
     "  -b, --backing IMAGE           what the new image does not hold itself is read from here\n"
     "  -F, --backing-format FORMAT   the format of that image\n"
     "  -u, --backing-unsafe          do not look whether it can be opened; SIZE is needed then\n"

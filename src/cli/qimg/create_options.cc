@@ -1,4 +1,4 @@
-// The creation options of raw and qcow2, with QEMU's names, order and texts.
+// The creation options of raw, qcow2 and vmdk, with QEMU's names, order and texts.
 // SPDX-License-Identifier: Apache-2.0
 #include "cli/qimg/create_options.hpp"
 
@@ -51,6 +51,20 @@ constexpr OptionDescription amend_options[] = {
     {"encrypt.old-secret", text, "Select all keyslots that match this password"},
     {"encrypt.new-secret", text, "New secret to set in the matching keyslots. Empty string to erase"},
 };
+constexpr OptionDescription vmdk_options[] = {
+    {"size", size, "Virtual disk size"},
+    {"adapter_type", text,
+     "Virtual adapter type, can be one of ide (default), lsilogic, buslogic or legacyESX"},
+    {"backing_file", text, "File name of a base image"},
+    {"backing_fmt", text, "Must be 'vmdk' if present"},
+    {"compat6", boolean, "VMDK version 6 image"},
+    {"hwversion", text, "VMDK hardware version"},
+    {"toolsversion", text, "VMware guest tools version"},
+    {"subformat", text,
+     "VMDK flat extent format, can be one of {monolithicSparse (default) | monolithicFlat | "
+     "twoGbMaxExtentSparse | twoGbMaxExtentFlat | streamOptimized} "},
+    {"zeroed_grain", boolean, "Enable efficient zero writes using the zeroed-grain GTE feature"},
+};
 constexpr OptionDescription raw_options[] = {{"size", size, "Virtual disk size"}};
 constexpr OptionDescription file_options[] = {
     {"nocow", boolean, "Turn off copy-on-write (valid only on btrfs)"},
@@ -59,16 +73,17 @@ constexpr OptionDescription file_options[] = {
 };
 constexpr std::string_view qcow2_defaults =
     "cluster_size=64k,extended_l2=off,compression_type=zlib,lazy_refcounts=off,refcount_bits=16";
+constexpr std::string_view vmdk_defaults = "compat6=off,hwversion=undefined";
 // what QEMU can read or run on, but not make; a backing format may be any of these and ours
 constexpr std::array foreign_formats = {
     "blkdebug",   "blklogwrites", "blkverify", "bochs", "cloop", "compress", "dmg",
     "host_cdrom", "host_device",  "https",     "http",  "luks",  "nbd",      "nfs",
     "null-aio",   "null-co",      "parallels", "qcow",  "qed",   "quorum",   "rbd",
-    "ssh",        "throttle",     "vdi",       "vhdx",  "vmdk",  "vpc",      "vvfat"};
+    "ssh",        "throttle",     "vdi",       "vhdx",  "vpc",   "vvfat"};
 
 // "file" is what QEMU calls the layer below a format: without one above it, a raw image.
 bool is_ours(std::string_view format) {
-    return format == "qcow2" || format == "raw" || format == "file";
+    return format == "qcow2" || format == "raw" || format == "vmdk" || format == "file";
 }
 bool is_foreign(std::string_view format) {
     return std::find(foreign_formats.begin(), foreign_formats.end(), format) != foreign_formats.end();
@@ -88,6 +103,7 @@ std::unexpected<Error> refuse_value(std::string_view name, std::string_view valu
 std::vector<OptionDescription> known_options(std::string_view format, bool with_file) {
     std::vector<OptionDescription> known(std::begin(raw_options), std::end(raw_options));
     if (format == "qcow2") known.assign(std::begin(qcow2_options), std::end(qcow2_options));
+    if (format == "vmdk") known.assign(std::begin(vmdk_options), std::end(vmdk_options));
     if (!with_file) return known;
     for (const OptionDescription& option : file_options) {
         const auto same = [&](const OptionDescription& other) {
@@ -223,12 +239,16 @@ Result<AmendmentChoice> parse_amendment(const OptionList& list) {
 Result<CreationOptions> CreationOptions::parse(const std::string& format, const OptionList& list) {
     OptionList all;
     if (format == "qcow2") all.add(qcow2_defaults);
+    if (format == "vmdk") all.add(vmdk_defaults);
     all.append(list);
     auto values = all.parse(known_options(format, true));
     if (!values) return std::unexpected<Error>(values.error());
     CreationOptions options;
     options.format_ = format;
     options.values_ = std::move(*values);
+    const bool has_backing = options.value("backing_file") || options.value("backing_fmt");
+    if (has_backing && format == "vmdk")
+        return fail(ErrorKind::unsupported, "Backing file not supported for file format 'vmdk'");
     return options;
 }
 
@@ -310,6 +330,25 @@ Result<void> CreationOptions::check_secret(std::span<const std::string> secrets)
     return {};
 }
 
+Result<VmdkLayout> CreationOptions::vmdk_layout() const {
+    const auto is_on = [this](std::string_view name) {
+        return find(name) != nullptr && find(name)->number != 0;
+    };
+    VmdkLayout layout;
+    layout.subformat = value("subformat").value_or(layout.subformat);
+    layout.adapter_type = value("adapter_type").value_or(layout.adapter_type);
+    layout.tools_version = value("toolsversion").value_or(layout.tools_version);
+    layout.zeroed_grains = is_on("zeroed_grain");
+    const std::string version = value("hwversion").value_or("undefined");
+    if (is_on("compat6")) {
+        if (version != "undefined") return refuse("compat6 cannot be enabled with hwversion set");
+        layout.hardware_version = "6";
+    } else if (version != "undefined") {
+        layout.hardware_version = version;
+    }
+    return layout;
+}
+
 Result<CreateOptions> CreationOptions::resolve(const std::string& path) const {
     CreateOptions options;
     options.path = path;
@@ -319,6 +358,13 @@ Result<CreateOptions> CreationOptions::resolve(const std::string& path) const {
     const auto mode = preallocation_named(preallocation);
     if (!mode && format_ != "qcow2") return refuse(fmt::format("invalid parameter value: {}", preallocation));
     if (!mode) return refuse_value("preallocation", preallocation);
+    if (format_ == "vmdk") {
+        // as in QEMU, what would be preallocated is a file that is empty yet: nothing
+        auto layout = vmdk_layout();
+        if (!layout) return std::unexpected<Error>(layout.error());
+        options.vmdk = std::move(*layout);
+        return options;
+    }
     options.preallocation = *mode;
     if (format_ != "qcow2") return options;
 

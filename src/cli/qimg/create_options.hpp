@@ -58,6 +58,7 @@ class CreationOptions {
   private:
     std::optional<std::string> encryption() const;
     Result<Qcow2Layout> qcow2_layout() const;
+    Result<VmdkLayout> vmdk_layout() const;
 
     std::string format_;
     std::vector<OptionValue> values_;

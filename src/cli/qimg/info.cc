@@ -38,7 +38,7 @@ constexpr const char* help =
     "usage: qimg info [OPTION]... IMAGE\n"
     "Tells the format, sizes, backing file and snapshots of a disk image.\n"
     "\n"
-    "  -f, --format FORMAT       qcow2 or raw, instead of what the first bytes say\n"
+    "  -f, --format FORMAT       qcow2, raw or vmdk, instead of what the first bytes say\n"
     "      --output human|json   how to print it\n"
     "      --backing-chain       also tell about every image below this one\n"
     "      --limits              also tell how requests to the image are best laid out\n"

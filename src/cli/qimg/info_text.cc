@@ -88,6 +88,30 @@ Json qcow2_json(const Qcow2Info& qcow2) {
     return {{"type", "qcow2"}, {"data", std::move(data)}};
 }
 
+void print_vmdk(const VmdkInfo& vmdk) {
+    fmt::print(
+        "Format specific information:\n    cid: {}\n    parent cid: {}\n    create type: {}\n    extents:\n"
+        "        [0]:\n",
+        vmdk.cid, vmdk.parent_cid, vmdk.create_type);
+    if (vmdk.compressed) fmt::print("            compressed: true\n");
+    fmt::print(
+        "            virtual size: {}\n            filename: {}\n            cluster size: {}\n"
+        "            format: \n",
+        vmdk.extent_bytes, printable(vmdk.extent_path), vmdk.grain_bytes);
+}
+
+Json vmdk_json(const VmdkInfo& vmdk) {
+    Json extent = Json::object();
+    if (vmdk.compressed) extent["compressed"] = true;
+    extent["virtual-size"] = vmdk.extent_bytes;
+    extent["filename"] = vmdk.extent_path;
+    extent["cluster-size"] = vmdk.grain_bytes;
+    extent["format"] = "";
+    Json data = {{"cid", vmdk.cid}, {"parent-cid", vmdk.parent_cid}, {"create-type", vmdk.create_type}};
+    data["extents"] = Json::array({std::move(extent)});
+    return {{"type", "vmdk"}, {"data", std::move(data)}};
+}
+
 Json snapshot_json(const SnapshotInfo& snapshot) {
     Json json = Json::object();
     if (snapshot.icount) json["icount"] = *snapshot.icount;
@@ -174,6 +198,7 @@ void print_info(const ImageInfo& image) {
     }
     if (!image.snapshots.empty()) print_snapshots(image.snapshots);
     if (image.qcow2) print_qcow2(*image.qcow2);
+    if (image.vmdk) print_vmdk(*image.vmdk);
     if (image.limits) print_limits(*image.limits);
     print_users(image.users);
 }
@@ -188,6 +213,7 @@ Json info_json(const ImageInfo& image) {
     json["format"] = image.format;
     if (image.allocated_bytes) json["actual-size"] = *image.allocated_bytes;
     if (image.qcow2) json["format-specific"] = qcow2_json(*image.qcow2);
+    if (image.vmdk) json["format-specific"] = vmdk_json(*image.vmdk);
     if (image.full_backing_file) json["full-backing-filename"] = *image.full_backing_file;
     if (image.backing_file) json["backing-filename"] = *image.backing_file;
     if (image.qcow2 && image.qcow2->is_encrypted) json["encrypted"] = true;

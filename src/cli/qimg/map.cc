@@ -30,7 +30,7 @@ constexpr const char* help =
     "usage: qimg map [OPTION]... IMAGE\n"
     "Tells which parts of the disk hold data, and where it lies in which file.\n"
     "\n"
-    "  -f, --format FORMAT         qcow2 or raw, instead of what the first bytes say\n"
+    "  -f, --format FORMAT         qcow2, raw or vmdk, instead of what the first bytes say\n"
     "      --output human|json     a table of data, or every run with what is known of it\n"
     "  -s, --start-offset SIZE     begin here\n"
     "  -l, --max-length SIZE       and look at this much\n"

@@ -40,7 +40,7 @@ constexpr const char* help =
     "  -O, --target-format FORMAT    qcow2 or raw: the new image (default: raw)\n"
     "  -o, --options NAME=VALUE,...  properties of the new image, as for create\n"
     "  -s, --size SIZE               the size of an empty disk\n"
-    "  -f, --format FORMAT           qcow2 or raw: IMAGE, instead of what its first bytes say\n"
+    "  -f, --format FORMAT           qcow2, raw or vmdk: IMAGE, instead of what its first bytes say\n"
     "  -l, --snapshot SNAPSHOT       the disk as it was then\n"
     "      --output human|json       lines, or an object\n"
     "  -U, --force-share             look at an image that is in use\n"

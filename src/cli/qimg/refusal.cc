@@ -92,7 +92,7 @@ Result<void> protect_from_wrong_format(const std::string& path, const std::strin
         fmt::format(
             "'{}' is a {} image, but is said to be raw: guests would see its tables instead of its disk",
             printable(path), (*probed)->format_name()),
-        "say -F qcow2, or use --force");
+        fmt::format("say -F {}, or use --force", (*probed)->format_name()));
 }
 
 }  // namespace qimg::cli

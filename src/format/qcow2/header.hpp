@@ -12,14 +12,13 @@
 #include <vector>
 
 #include "base/bytes.hpp"
+#include "format/compression.hpp"
 #include "format/qcow2/disk_layout.hpp"
 #include "format/qcow2/geometry.hpp"
 #include "qimg/error.hpp"
 #include "qimg/storage.hpp"
 
 namespace qimg::qcow2 {
-
-enum class Codec { zlib, zstd };
 
 // A header extension kept as it was found: unknown ones survive every rewrite.
 struct Extension {

@@ -7,8 +7,8 @@
 #include "base/checked.hpp"
 #include "base/text.hpp"
 #include "base/try.hpp"
+#include "format/compression.hpp"
 #include "format/qcow2/bitmaps.hpp"
-#include "format/qcow2/compression.hpp"
 #include "format/qcow2/snapshots.hpp"
 
 namespace qimg::qcow2 {

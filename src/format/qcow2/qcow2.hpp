@@ -54,6 +54,7 @@ class Qcow2 final : public Format {
 
     std::string_view name() const override { return "qcow2"; }
     std::uint64_t size() const override { return header_.size; }
+    std::optional<Codec> codec() const override { return header_.codec; }
     const Storage& storage() const override { return *storage_; }
     Storage& storage() { return *storage_; }
     Storage& data_storage() override { return data_file_ ? *data_file_ : *storage_; }

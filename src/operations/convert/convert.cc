@@ -119,7 +119,7 @@ Result<void> check_options(const ConvertOptions& options) {
     if (options.sparse_bytes % sector_bytes != 0) return refuse("sparse size is not a multiple of 512");
     if (options.target_is_zero && !options.existing_target)
         return refuse("--target-is-zero requires use of -n flag");
-    if (options.compress && options.target.format != "qcow2")
+    if (options.compress && options.target.format == "raw")
         return refuse("Compression not supported for this file format");
     if (options.compress && options.target.preallocation != Preallocation::off) {
         return refuse("Compression and preallocation not supported at the same time");
@@ -161,7 +161,7 @@ Result<ConvertReport> convert(const ConvertOptions& options, Opener& opener, Pro
     runs.unit = target.unit();
     runs.sparse_bytes = options.sparse_bytes;
     runs.level = options.compression_level;
-    if (options.compress) runs.codec = target.codec();
+    if (target.compresses()) runs.codec = target.codec();
     plan.verbatim_codec = options.compression_level ? std::nullopt : runs.codec;
     if (!options.existing_target && target.base() != nullptr) {
         plan.base = runs.base = target.base();

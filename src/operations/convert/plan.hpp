@@ -44,14 +44,13 @@ struct Window {
 };
 
 struct PlanOptions {
-    std::uint64_t size = 0;   // where the plan ends, in bytes; past the source's end are zeroes
-    std::uint64_t unit = 0;   // what the target allocates at once, bytes, a power of two
-    bool keep_zeroes = true;  // false: known zeroes are copied like data
-    std::optional<qcow2::Codec>
-        verbatim_codec;                  // compressed clusters of `unit` bytes in it may be taken over
-    bool salvage = false;                // go on where the source cannot tell what it has
-    const Image* base = nullptr;         // the target's backing image, if its content is to be relied on
-    std::optional<unsigned> base_depth;  // where in the source's chain `base` is, too
+    std::uint64_t size = 0;               // where the plan ends, in bytes; past the source's end are zeroes
+    std::uint64_t unit = 0;               // what the target allocates at once, bytes, a power of two
+    bool keep_zeroes = true;              // false: known zeroes are copied like data
+    std::optional<Codec> verbatim_codec;  // compressed clusters of `unit` bytes in it may be taken over
+    bool salvage = false;                 // go on where the source cannot tell what it has
+    const Image* base = nullptr;          // the target's backing image, if its content is to be relied on
+    std::optional<unsigned> base_depth;   // where in the source's chain `base` is, too
 };
 
 class Plan {

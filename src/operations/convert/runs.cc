@@ -42,7 +42,7 @@ void append_compressed(Work& work, GuestRange part, std::span<const std::byte> s
 
 Result<RunMaker> RunMaker::make(const Source& source, const RunOptions& options) {
     RunMaker maker(source, options);
-    if (options.codec) maker.compressor_ = TRY(qcow2::make_compressor(*options.codec, options.level));
+    if (options.codec) maker.compressor_ = TRY(make_compressor(*options.codec, options.level));
     return maker;
 }
 
@@ -78,7 +78,7 @@ Result<void> RunMaker::take_verbatim(Work& work, const Piece& piece) const {
     const auto read = piece.holder->format().data_storage().read(piece.host, stream);
     if (!read) return fail_at("reading", piece.range.start, read.error());
     const auto cluster = slice(work.data, work.window, GuestRange(piece.range.start, options_.unit));
-    const auto length = qcow2::decompress(*options_.codec, stream, cluster);
+    const auto length = decompress(*options_.codec, stream, cluster);
     if (!length) {
         Error damage = length.error();
         damage.message = fmt::format("{}: compressed cluster at {:#x}: {}", printable(piece.holder->path()),

@@ -10,7 +10,7 @@
 #include <vector>
 
 #include "base/bytes.hpp"
-#include "format/qcow2/compression.hpp"
+#include "format/compression.hpp"
 #include "operations/convert/plan.hpp"
 
 namespace qimg {
@@ -37,10 +37,10 @@ struct Work {
 };
 
 struct RunOptions {
-    std::uint64_t unit = 0;             // as in PlanOptions
-    std::uint64_t sparse_bytes = 0;     // as in ConvertOptions
-    const Image* base = nullptr;        // for PieceKind::compare
-    std::optional<qcow2::Codec> codec;  // compress with it
+    std::uint64_t unit = 0;          // as in PlanOptions
+    std::uint64_t sparse_bytes = 0;  // as in ConvertOptions
+    const Image* base = nullptr;     // for PieceKind::compare
+    std::optional<Codec> codec;      // compress with it
     std::optional<int> level;
     bool salvage = false;  // zeroes instead of what cannot be read
 };
@@ -65,7 +65,7 @@ class RunMaker {
 
     const Source* source_;
     RunOptions options_;
-    std::unique_ptr<qcow2::Compressor> compressor_;
+    std::unique_ptr<Compressor> compressor_;
 };
 
 }  // namespace qimg

@@ -52,14 +52,16 @@ Result<Target> Target::open(const ConvertOptions& options, std::uint64_t size, O
                             Progress& progress) {
     const auto finish = [&](Target target, bool reads_as_zero) -> Result<Target> {
         const Format& format = target.image_->format();
-        if (options.compress && !target.codec()) {
+        // a vmdk image has compressed grains only, or none at all: QEMU makes no error of that
+        if (options.compress && !target.codec() && format.name() != "vmdk") {
             return fail(ErrorKind::unsupported, "Compression not supported for this file format");
         }
         // data comes in multiples of the hole size, so that no shorter holes are left between them
         const std::uint64_t hole =
             std::min(options.sparse_bytes & (~options.sparse_bytes + 1), Plan::window_bytes);
-        target.unit_ = options.compress ? format.cluster_bytes()
-                                        : std::max({format.subcluster_bytes(), hole, sector_bytes});
+        target.compresses_ = target.codec() && (options.compress || format.only_compressed());
+        target.unit_ = target.compresses_ ? format.cluster_bytes()
+                                          : std::max({format.subcluster_bytes(), hole, sector_bytes});
         target.reads_as_zero_ = reads_as_zero;
         return target;
     };
@@ -89,12 +91,6 @@ Result<Target> Target::open(const ConvertOptions& options, std::uint64_t size, O
     Target target(std::move(image), std::move(made.files));
     target.space_is_zero_ = made.space_is_zero;
     return finish(std::move(target), made.space_is_zero && !over_base);
-}
-
-std::optional<qcow2::Codec> Target::codec() const {
-    const auto* qcow2 = dynamic_cast<const qcow2::Qcow2*>(&image_->format());
-    if (qcow2 == nullptr) return std::nullopt;
-    return qcow2->header().codec;
 }
 
 Result<void> Target::write(const Work& work) {

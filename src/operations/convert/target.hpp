@@ -30,7 +30,9 @@ class Target {
     // The backing image, when what it has need not be written.
     const Image* base() const { return image_->backing(); }
     // The codec of its compressed clusters; none in a raw image.
-    std::optional<qcow2::Codec> codec() const;
+    std::optional<Codec> codec() const { return image_->format().codec(); }
+    // Whether whole units are stored compressed: asked for, or because the format has no others.
+    bool compresses() const { return compresses_; }
 
     Image& image() { return *image_; }
 
@@ -51,6 +53,7 @@ class Target {
     NewFiles files_;  // none: the image was there before. They outlive image_, which writes to them
     std::unique_ptr<Image> image_;
     std::uint64_t unit_ = 0;
+    bool compresses_ = false;
     bool reads_as_zero_ = false;  // where nothing was written
     bool space_is_zero_ = false;  // and so does space that was just allocated
     HostOffset space_end_;        // behind all that was allocated

@@ -1,7 +1,7 @@
-// What qcow2's compressed clusters promise: round trips, a window that QEMU's decoder accepts, and errors
+// What compressed clusters promise: round trips, a window that QEMU's decoder accepts, and errors
 // instead of wrong bytes. Uses the codecs' own libraries as the second opinion.
 // SPDX-License-Identifier: Apache-2.0
-#include "format/qcow2/compression.hpp"
+#include "format/compression.hpp"
 
 #include <doctest/doctest.h>
 #include <zlib.h>
@@ -10,9 +10,9 @@
 #include <random>
 
 #include "base/bytes.hpp"
+#include "qimg/units.hpp"
 
 using namespace qimg;
-using qcow2::Codec;
 
 namespace {
 
@@ -45,7 +45,7 @@ Bytes noise(std::size_t count) {
 }
 
 Bytes compressed(Codec codec, std::optional<int> level, std::span<const std::byte> cluster) {
-    auto compressor = qcow2::make_compressor(codec, level).value();
+    auto compressor = make_compressor(codec, level).value();
     const auto data = compressor->compress(cluster);
     REQUIRE(data);
     return Bytes(data->begin(), data->end());
@@ -100,7 +100,7 @@ const Choice choices[] = {{Codec::zlib, std::nullopt}, {Codec::zlib, 1}, {Codec:
 TEST_CASE(
     "every codec and level gives back what went in, at every cluster size, with bytes behind the stream") {
     for (const Choice& choice : choices) {
-        auto compressor = qcow2::make_compressor(choice.codec, choice.level).value();
+        auto compressor = make_compressor(choice.codec, choice.level).value();
         for (std::size_t size = 512; size <= 2 * MiB; size *= 2) {
             const Bytes plain = text_like(size, static_cast<unsigned>(size));
             const auto data = compressor->compress(plain);
@@ -109,7 +109,7 @@ TEST_CASE(
             Bytes stored(data->begin(), data->end());
             stored.resize(stored.size() + 777, std::byte{0x5a});
             Bytes back(size);
-            const auto length = qcow2::decompress(choice.codec, stored, back);
+            const auto length = decompress(choice.codec, stored, back);
             REQUIRE(length);
             CHECK(*length == data->size());
             CHECK(back == plain);
@@ -117,23 +117,51 @@ TEST_CASE(
     }
 }
 
+TEST_CASE("a zlib_stream is what zlib makes of it, also when it grows, and is known by its checksum") {
+    for (const std::optional<int> level : {std::optional<int>(), std::optional(1), std::optional(9)}) {
+        auto compressor = make_compressor(Codec::zlib_stream, level).value();
+        for (const Bytes& plain :
+             {noise(512), noise(64 * KiB), noise(2 * MiB), text_like(64 * KiB, 4), Bytes(64 * KiB)}) {
+            const auto data = compressor->compress(plain);
+            REQUIRE(data);
+            Bytes back(plain.size());
+            uLongf length = back.size();
+            REQUIRE(::uncompress(raw(back), &length, raw(*data), data->size()) == Z_OK);
+            CHECK(back == plain);
+            Bytes stored(data->begin(), data->end());
+            stored.resize(stored.size() + 100);
+            std::fill(back.begin(), back.end(), std::byte{0});
+            CHECK(decompress(Codec::zlib_stream, stored, back).value() == data->size());
+            CHECK(back == plain);
+            // a disk's last grain may be asked for in part
+            const auto first = std::span(back).first(300);
+            CHECK(decompress(Codec::zlib_stream, stored, first));
+            CHECK(std::equal(first.begin(), first.end(), plain.begin()));
+            stored[data->size() - 1] ^= std::byte{1};
+            CHECK_FALSE(decompress(Codec::zlib_stream, stored, back));
+            CHECK_FALSE(decompress(Codec::zlib_stream, std::span(*data).first(data->size() - 5), back));
+            CHECK_FALSE(decompress(Codec::zlib_stream, std::span(*data).subspan(2), back));
+        }
+    }
+}
+
 TEST_CASE("a compressor reused after a cluster that did not fit starts afresh") {
     for (const Choice& choice : choices) {
-        auto compressor = qcow2::make_compressor(choice.codec, choice.level).value();
+        auto compressor = make_compressor(choice.codec, choice.level).value();
         CHECK_FALSE(compressor->compress(noise(64 * KiB)));
         const Bytes plain = text_like(64 * KiB, 3);
         const auto data = compressor->compress(plain);
         REQUIRE(data);
         CHECK(Bytes(data->begin(), data->end()) == compressed(choice.codec, choice.level, plain));
         Bytes back(plain.size());
-        REQUIRE(qcow2::decompress(choice.codec, *data, back));
+        REQUIRE(decompress(choice.codec, *data, back));
         CHECK(back == plain);
     }
 }
 
 TEST_CASE("what does not become smaller is not compressed") {
     for (const Choice& choice : choices) {
-        auto compressor = qcow2::make_compressor(choice.codec, choice.level).value();
+        auto compressor = make_compressor(choice.codec, choice.level).value();
         for (const std::size_t size : {std::size_t{512}, std::size_t{4096}, std::size_t{2 * MiB}}) {
             CHECK_FALSE(compressor->compress(noise(size)));
         }
@@ -155,14 +183,14 @@ TEST_CASE("streams with a larger window, or that go on behind the cluster, are r
     const Bytes plain = text_like(128 * KiB, 5);
     const Bytes data = deflate_all(plain, 15);
     Bytes all(plain.size());
-    REQUIRE(qcow2::decompress(Codec::zlib, data, all));
+    REQUIRE(decompress(Codec::zlib, data, all));
     CHECK(all == plain);
     Bytes first(64 * KiB);
-    REQUIRE(qcow2::decompress(Codec::zlib, data, first));
+    REQUIRE(decompress(Codec::zlib, data, first));
     CHECK(std::equal(first.begin(), first.end(), plain.begin()));
     const Bytes zstd = compressed(Codec::zstd, std::nullopt, plain);
     std::fill(first.begin(), first.end(), std::byte{0});
-    REQUIRE(qcow2::decompress(Codec::zstd, zstd, first));
+    REQUIRE(decompress(Codec::zstd, zstd, first));
     CHECK(std::equal(first.begin(), first.end(), plain.begin()));
 }
 
@@ -173,7 +201,7 @@ TEST_CASE("a zstd cluster may be several frames, or a frame without its end") {
     const Bytes second = compressed(Codec::zstd, std::nullopt, halves.subspan(32 * KiB));
     frames.insert(frames.end(), second.begin(), second.end());
     Bytes back(plain.size());
-    REQUIRE(qcow2::decompress(Codec::zstd, frames, back));
+    REQUIRE(decompress(Codec::zstd, frames, back));
     CHECK(back == plain);
 
     Bytes open_frame(128 * KiB);
@@ -184,7 +212,7 @@ TEST_CASE("a zstd cluster may be several frames, or a frame without its end") {
     ZSTD_freeCCtx(context);
     open_frame.resize(out.pos);
     std::fill(back.begin(), back.end(), std::byte{0});
-    REQUIRE(qcow2::decompress(Codec::zstd, open_frame, back));
+    REQUIRE(decompress(Codec::zstd, open_frame, back));
     CHECK(back == plain);
 }
 
@@ -194,22 +222,22 @@ TEST_CASE("short and damaged streams are errors") {
         const Bytes data = compressed(codec, std::nullopt, plain);
         Bytes back(plain.size());
         for (const std::size_t kept : {std::size_t{0}, std::size_t{1}, data.size() / 2, data.size() - 64}) {
-            const auto cut = qcow2::decompress(codec, std::span(data).first(kept), back);
+            const auto cut = decompress(codec, std::span(data).first(kept), back);
             REQUIRE_FALSE(cut);
             CHECK(cut.error().kind == ErrorKind::corrupt);
         }
         Bytes longer(plain.size() + 1);
-        CHECK_FALSE(qcow2::decompress(codec, data, longer));
-        CHECK_FALSE(qcow2::decompress(codec, Bytes(4096, std::byte{0xff}), back));
+        CHECK_FALSE(decompress(codec, data, longer));
+        CHECK_FALSE(decompress(codec, Bytes(4096, std::byte{0xff}), back));
         // after an error the next cluster is read as ever
-        REQUIRE(qcow2::decompress(codec, data, back));
+        REQUIRE(decompress(codec, data, back));
         CHECK(back == plain);
     }
 }
 
 TEST_CASE("levels that a codec does not have are refused") {
-    CHECK_FALSE(qcow2::make_compressor(Codec::zlib, 0));
-    CHECK_FALSE(qcow2::make_compressor(Codec::zlib, 10));
-    CHECK_FALSE(qcow2::make_compressor(Codec::zstd, 20));
-    CHECK(qcow2::make_compressor(Codec::zstd, 0).error().kind == ErrorKind::invalid_argument);
+    CHECK_FALSE(make_compressor(Codec::zlib, 0));
+    CHECK_FALSE(make_compressor(Codec::zlib, 10));
+    CHECK_FALSE(make_compressor(Codec::zstd, 20));
+    CHECK(make_compressor(Codec::zstd, 0).error().kind == ErrorKind::invalid_argument);
 }

@@ -56,8 +56,8 @@ struct Disk {
                                         nullptr);
     }
     void write(std::uint64_t at, const Bytes& bytes) { REQUIRE(image->write(GuestOffset(at), bytes)); }
-    void write_compressed(std::uint64_t at, const Bytes& cluster, qcow2::Codec codec = qcow2::Codec::zlib) {
-        auto compressor = qcow2::make_compressor(codec, std::nullopt).value();
+    void write_compressed(std::uint64_t at, const Bytes& cluster, Codec codec = Codec::zlib) {
+        auto compressor = make_compressor(codec, std::nullopt).value();
         REQUIRE(image->format().write_compressed(GuestOffset(at), *compressor->compress(cluster)));
     }
     Source source() {
@@ -143,22 +143,22 @@ TEST_CASE("compressed clusters are taken over only when codec and cluster size a
     disk.write_compressed(128 * KiB, cluster);
     const Source source = disk.source();
     PlanOptions same = unit_of(64 * KiB);
-    same.verbatim_codec = qcow2::Codec::zlib;
+    same.verbatim_codec = Codec::zlib;
     const auto windows = all_windows(source, same);
     REQUIRE(windows[0].pieces.size() == 3);
     REQUIRE(windows[0].pieces[1].kind == PieceKind::verbatim);
     RunOptions options;
     options.unit = 64 * KiB;
     options.sparse_bytes = 4096;
-    options.codec = qcow2::Codec::zlib;
+    options.codec = Codec::zlib;
     const Work work = run(source, windows[0], options);
     REQUIRE(work.runs[1].kind == RunKind::compressed);
     Bytes back(64 * KiB);
-    REQUIRE(qcow2::decompress(qcow2::Codec::zlib, work.compressed, back) == work.runs[1].bytes);
+    REQUIRE(decompress(Codec::zlib, work.compressed, back) == work.runs[1].bytes);
     CHECK(back == cluster);
 
     PlanOptions other_codec = same;
-    other_codec.verbatim_codec = qcow2::Codec::zstd;
+    other_codec.verbatim_codec = Codec::zstd;
     CHECK(all_windows(source, other_codec)[0].pieces[1].kind == PieceKind::read);
     PlanOptions other_size = same;
     other_size.unit = 128 * KiB;
@@ -194,7 +194,7 @@ TEST_CASE("data that does not compress is written as it is, zeroes are runs of z
     RunOptions options;
     options.unit = 64 * KiB;
     options.sparse_bytes = 4096;
-    options.codec = qcow2::Codec::zstd;
+    options.codec = Codec::zstd;
     const Work work = run(source, all_windows(source, unit_of(64 * KiB))[0], options);
     REQUIRE(work.runs.size() == 3);
     CHECK(work.runs[0].kind == RunKind::data);

@@ -1,7 +1,7 @@
 // The codecs of compressed clusters, behind decompress() and Compressor. Speed comes from libdeflate
 // (inflate) and ISA-L (deflate without a level); zlib covers what these two leave out.
 // SPDX-License-Identifier: Apache-2.0
-#include "format/qcow2/compression.hpp"
+#include "format/compression.hpp"
 
 #include <isa-l/igzip_lib.h>
 #include <libdeflate.h>
@@ -14,7 +14,7 @@
 #include "base/bytes.hpp"
 #include "base/text.hpp"
 
-namespace qimg::qcow2 {
+namespace qimg {
 
 namespace {
 
@@ -22,6 +22,7 @@ namespace {
 constexpr int window_bits = 12;
 constexpr int raw_deflate = -window_bits;    // zlib's way to say: no header, no checksum
 constexpr int raw_deflate_any_window = -15;  // for reading: other writers may not have kept to 4 KiB
+constexpr int zlib_any_window = 15;          // with header and checksum
 constexpr int memory_level = 9;              // zlib's best, for a cluster at a time
 constexpr int zstd_default_level = 3;
 constexpr int zstd_highest_level = 19;  // levels above need much memory in the reader, too
@@ -47,12 +48,13 @@ std::unexpected<Error> fail_memory() {
 // A z_stream that is initialised once and reset for each cluster.
 class Inflater {
   public:
+    explicit Inflater(int window) : window_(window) {}
     ~Inflater() {
         if (ready_) ::inflateEnd(&stream_);
     }
     // The bytes read when `into` is full. The stream need not end there, as in QEMU's decoder.
     std::optional<std::size_t> run(std::span<const std::byte> data, std::span<std::byte> into) {
-        if (!ready_) ready_ = ::inflateInit2(&stream_, raw_deflate_any_window) == Z_OK;
+        if (!ready_) ready_ = ::inflateInit2(&stream_, window_) == Z_OK;
         if (!ready_ || ::inflateReset(&stream_) != Z_OK) return std::nullopt;
         stream_.next_in = raw(data);
         stream_.avail_in =
@@ -61,25 +63,43 @@ class Inflater {
         stream_.avail_out = static_cast<uInt>(into.size());
         const int status = ::inflate(&stream_, Z_FINISH);
         if ((status != Z_STREAM_END && status != Z_BUF_ERROR) || stream_.avail_out != 0) return std::nullopt;
-        return stream_.total_in;
+        const std::size_t consumed = stream_.total_in;
+        if (status == Z_STREAM_END || window_ == raw_deflate_any_window || goes_on()) return consumed;
+        return std::nullopt;
     }
 
   private:
+    // Whether the stream holds more than was asked for, or ends with the right checksum: not when it was cut.
+    bool goes_on() {
+        unsigned char next = 0;
+        stream_.next_out = &next;
+        stream_.avail_out = 1;
+        return ::inflate(&stream_, Z_FINISH) == Z_STREAM_END || stream_.avail_out == 0;
+    }
+
+    int window_;
     z_stream stream_{};
     bool ready_ = false;
 };
 
-Result<std::size_t> inflate_cluster(std::span<const std::byte> data, std::span<std::byte> into) {
+Result<std::size_t> inflate_cluster(Codec codec, std::span<const std::byte> data, std::span<std::byte> into) {
     using Decompressor = std::unique_ptr<libdeflate_decompressor, FreeWith<libdeflate_free_decompressor>>;
     thread_local const Decompressor fast(libdeflate_alloc_decompressor());
     if (!fast) return fail_memory();
     std::size_t consumed = 0;
-    const auto status = libdeflate_deflate_decompress_ex(fast.get(), data.data(), data.size(), into.data(),
-                                                         into.size(), &consumed, nullptr);
+    const bool is_raw = codec == Codec::zlib;
+    const auto run = is_raw ? libdeflate_deflate_decompress_ex : libdeflate_zlib_decompress_ex;
+    const auto status =
+        run(fast.get(), data.data(), data.size(), into.data(), into.size(), &consumed, nullptr);
     if (status == LIBDEFLATE_SUCCESS) return consumed;
-    // libdeflate wants streams that end exactly at the cluster's end; the format only wants a full cluster
-    thread_local Inflater patient;
-    const auto length = status == LIBDEFLATE_SHORT_OUTPUT ? std::nullopt : patient.run(data, into);
+    // libdeflate wants streams that end exactly at the cluster's end; qcow2 only wants a full cluster, and vmdk
+    // a stream that is whole, of which the end of the disk may cut off something
+    thread_local Inflater patient_raw(raw_deflate_any_window);
+    thread_local Inflater patient_zlib(zlib_any_window);
+    Inflater& patient = is_raw ? patient_raw : patient_zlib;
+    const bool may_be_whole =
+        is_raw ? status != LIBDEFLATE_SHORT_OUTPUT : status == LIBDEFLATE_INSUFFICIENT_SPACE;
+    const auto length = may_be_whole ? patient.run(data, into) : std::nullopt;
     if (length) return *length;
     return fail(ErrorKind::corrupt, "compressed data is damaged");
 }
@@ -104,27 +124,34 @@ Result<std::size_t> unzstd_cluster(std::span<const std::byte> data, std::span<st
     return in.pos;
 }
 
-// Room for what would still be smaller than the cluster.
-std::span<std::byte> room_below(Bytes& buffer, std::size_t cluster_bytes) {
+// Room for what would still be smaller than the cluster; for a zlib_stream, for whatever it becomes.
+std::span<std::byte> room_for(Codec codec, Bytes& buffer, std::size_t cluster_bytes) {
     if (cluster_bytes == 0) return {};
+    if (codec == Codec::zlib_stream) {
+        // stored as it is, deflate takes 5 bytes for each of its blocks, which hold 16 KiB at the least
+        constexpr std::size_t frame = 64;
+        buffer.resize(cluster_bytes + cluster_bytes / 1024 + frame);
+        return buffer;
+    }
     buffer.resize(cluster_bytes);
     return std::span(buffer).first(cluster_bytes - 1);
 }
 
 class IsalCompressor final : public Compressor {
   public:
-    IsalCompressor() : stream_(std::make_unique<isal_zstream>()), level_buffer_(ISAL_DEF_LVL1_DEFAULT) {
+    explicit IsalCompressor(Codec codec)
+        : codec_(codec), stream_(std::make_unique<isal_zstream>()), level_buffer_(ISAL_DEF_LVL1_DEFAULT) {
         ::isal_deflate_init(stream_.get());
     }
 
     std::optional<std::span<const std::byte>> compress(std::span<const std::byte> cluster) override {
-        const auto room = room_below(buffer_, cluster.size());
+        const auto room = room_for(codec_, buffer_, cluster.size());
         ::isal_deflate_reset(stream_.get());
         stream_->level = 1;
         stream_->level_buf = raw(level_buffer_);
         stream_->level_buf_size = static_cast<std::uint32_t>(level_buffer_.size());
-        stream_->hist_bits = window_bits;
-        stream_->gzip_flag = IGZIP_DEFLATE;
+        stream_->hist_bits = codec_ == Codec::zlib ? window_bits : 0;  // 0: the whole 32 KiB
+        stream_->gzip_flag = codec_ == Codec::zlib ? IGZIP_DEFLATE : IGZIP_ZLIB;
         stream_->end_of_stream = 1;
         stream_->flush = NO_FLUSH;
         stream_->next_in = raw(cluster);
@@ -137,6 +164,7 @@ class IsalCompressor final : public Compressor {
     }
 
   private:
+    Codec codec_;
     std::unique_ptr<isal_zstream> stream_;
     Bytes level_buffer_;
     Bytes buffer_;
@@ -144,15 +172,16 @@ class IsalCompressor final : public Compressor {
 
 class ZlibCompressor final : public Compressor {
   public:
+    explicit ZlibCompressor(Codec codec) : codec_(codec) {}
     ~ZlibCompressor() override { ::deflateEnd(&stream_); }
 
     bool start(int level) {
-        return ::deflateInit2(&stream_, level, Z_DEFLATED, raw_deflate, memory_level, Z_DEFAULT_STRATEGY) ==
-               Z_OK;
+        const int window = codec_ == Codec::zlib ? raw_deflate : zlib_any_window;
+        return ::deflateInit2(&stream_, level, Z_DEFLATED, window, memory_level, Z_DEFAULT_STRATEGY) == Z_OK;
     }
 
     std::optional<std::span<const std::byte>> compress(std::span<const std::byte> cluster) override {
-        const auto room = room_below(buffer_, cluster.size());
+        const auto room = room_for(codec_, buffer_, cluster.size());
         if (::deflateReset(&stream_) != Z_OK) return std::nullopt;
         stream_.next_in = raw(cluster);
         stream_.avail_in = static_cast<uInt>(cluster.size());
@@ -163,6 +192,7 @@ class ZlibCompressor final : public Compressor {
     }
 
   private:
+    Codec codec_;
     z_stream stream_{};
     Bytes buffer_;
 };
@@ -174,7 +204,7 @@ class ZstdCompressor final : public Compressor {
     explicit ZstdCompressor(ZstdContext context) : context_(std::move(context)) {}
 
     std::optional<std::span<const std::byte>> compress(std::span<const std::byte> cluster) override {
-        const auto room = room_below(buffer_, cluster.size());
+        const auto room = room_for(Codec::zstd, buffer_, cluster.size());
         const std::size_t size =
             ZSTD_compress2(context_.get(), room.data(), room.size(), cluster.data(), cluster.size());
         if (ZSTD_isError(size)) return std::nullopt;
@@ -186,9 +216,9 @@ class ZstdCompressor final : public Compressor {
     Bytes buffer_;
 };
 
-Result<std::unique_ptr<Compressor>> make_zlib(std::optional<int> level) {
-    if (!level) return std::make_unique<IsalCompressor>();
-    auto compressor = std::make_unique<ZlibCompressor>();
+Result<std::unique_ptr<Compressor>> make_zlib(Codec codec, std::optional<int> level) {
+    if (!level) return std::make_unique<IsalCompressor>(codec);
+    auto compressor = std::make_unique<ZlibCompressor>(codec);
     if (!compressor->start(*level)) return fail_memory();
     return compressor;
 }
@@ -204,16 +234,16 @@ Result<std::unique_ptr<Compressor>> make_zstd(int level) {
 }  // namespace
 
 Result<std::size_t> decompress(Codec codec, std::span<const std::byte> data, std::span<std::byte> into) {
-    return codec == Codec::zlib ? inflate_cluster(data, into) : unzstd_cluster(data, into);
+    return codec == Codec::zstd ? unzstd_cluster(data, into) : inflate_cluster(codec, data, into);
 }
 
 Result<std::unique_ptr<Compressor>> make_compressor(Codec codec, std::optional<int> level) {
-    const int highest = codec == Codec::zlib ? zlib_highest_level : zstd_highest_level;
+    const int highest = codec == Codec::zstd ? zstd_highest_level : zlib_highest_level;
     if (level && (*level < 1 || *level > highest)) {
         return failf(ErrorKind::invalid_argument, "compression level {} is not between 1 and {}", *level,
                      highest);
     }
-    return codec == Codec::zlib ? make_zlib(level) : make_zstd(level.value_or(zstd_default_level));
+    return codec == Codec::zstd ? make_zstd(level.value_or(zstd_default_level)) : make_zlib(codec, level);
 }
 
-}  // namespace qimg::qcow2
+}  // namespace qimg

@@ -7,10 +7,16 @@
 #include <optional>
 #include <span>
 
-#include "format/qcow2/header.hpp"
 #include "qimg/error.hpp"
 
-namespace qimg::qcow2 {
+namespace qimg {
+
+// By the names that qcow2 has for the first two: its "zlib" is the stream without zlib's header and checksum.
+enum class Codec {
+    zlib,         // raw deflate (RFC 1951)
+    zstd,         // RFC 8878
+    zlib_stream,  // deflate with zlib's header and checksum (RFC 1950): vmdk
+};
 
 // Fills `into` from the front of `data`, which may go on behind the compressed stream; how much of `data` was
 // the stream. Errors: corrupt when the stream is damaged or holds less than `into`. Thread-safe.
@@ -20,12 +26,13 @@ Result<std::size_t> decompress(Codec codec, std::span<const std::byte> data, std
 class Compressor {
   public:
     virtual ~Compressor() = default;
-    // The compressed form, valid until the next call; nullopt when it would not be smaller than the cluster.
+    // The compressed form, valid until the next call; nullopt when it would not be smaller than the cluster. A
+    // zlib_stream may be larger: where it is used, there are no other clusters.
     virtual std::optional<std::span<const std::byte>> compress(std::span<const std::byte> cluster) = 0;
 };
 
-// Without a level: the fast one. zlib streams keep to a window of 4 KiB, the most that QEMU's decoder
+// Without a level: the fast one. Raw deflate keeps to a window of 4 KiB, the most that QEMU's decoder for qcow2
 // accepts. Errors: invalid_argument for a level that the codec does not have (zlib 1 to 9, zstd 1 to 19).
 Result<std::unique_ptr<Compressor>> make_compressor(Codec codec, std::optional<int> level);
 
-}  // namespace qimg::qcow2
+}  // namespace qimg
