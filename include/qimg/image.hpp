@@ -23,6 +23,7 @@ namespace qimg {
 
 class Faults;  // src/storage/faults.hpp
 class Format;  // src/format/format.hpp
+struct Reservation;
 
 struct OpenOptions {
     std::optional<std::string> format;  // "qcow2", "raw" or "vmdk"; absent: told by the first bytes
@@ -133,6 +134,8 @@ class Image {
     // Gives whole clusters inside the range back. Where there is a backing image (and the format can say so)
     // they read as zeroes afterwards.
     Result<void> discard(GuestRange range);
+    // Lets the system begin with what was written to the range, so that flush() finds less to do.
+    void start_writeback(GuestRange range);
     // Makes all changes durable, metadata in crash-safe order. Without it they may be lost, but the image
     // is whole: destruction writes nothing.
     Result<void> flush();
@@ -145,7 +148,12 @@ class Image {
     Result<void> check_faults(Fault::Operation operation, GuestRange range) const;
     Result<void> write_reserved(GuestOffset at, std::span<const std::byte> from);
     Result<void> write_literal_zeroes(GuestRange range, Zeroing how);
-    Result<void> fill_from_chain(GuestRange part, HostOffset to);
+    // Space to be written to: not used yet, and it reads as zeroes or may hold anything; or it was given to
+    // this part of the disk before, and stays allocated.
+    enum class Space { zeroes, unknown, taken };
+    Result<Space> look_at_space(const Reservation& reservation) const;
+    Result<void> fill_from_chain(GuestRange part, HostOffset to, Space space);
+    Result<Extent> locate(GuestRange range) const;
 
     std::string path_;
     std::unique_ptr<Format> format_;

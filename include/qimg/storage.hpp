@@ -64,6 +64,9 @@ class Storage {
     virtual Result<void> resize(std::uint64_t bytes) = 0;
     // Everything written before is on stable storage when this returns.
     virtual Result<void> flush() = 0;
+    // Lets the system begin with what was written in the range, so that flush() finds less to do. No barrier:
+    // nothing is promised about what arrives, or in which order. Safe from several threads.
+    virtual void start_writeback(HostRange range) { static_cast<void>(range); }
     // The run that starts at `at`; past the end: a hole of length 0.
     virtual Result<StorageExtent> extent(HostOffset at) const = 0;
     // Bytes of disk space in use (what `du` counts).
@@ -72,6 +75,9 @@ class Storage {
     virtual std::optional<FileIdentity> identity() const { return std::nullopt; }
     // When it was written to last; empty where that cannot be told.
     virtual std::optional<FileTime> modified() const { return std::nullopt; }
+    // Of the open file, for what the system does between two files; it stays the storage's. Empty where there is
+    // no file, or where each read and write has to be seen.
+    virtual std::optional<int> descriptor() const { return std::nullopt; }
 
   protected:
     Storage() = default;
@@ -112,6 +118,12 @@ void remove_unfinished_on_signals();
 
 // A view of a storage that must outlive it, for what wants to own one.
 std::unique_ptr<Storage> borrow_storage(Storage& owner);
+
+// Lets `to` have the bytes of `range` at `at` by sharing the blocks that they lie in: nothing is copied, whatever
+// the length. False, and nothing has happened, where that cannot be: other file systems than XFS and btrfs, two of
+// them, offsets inside a block. An empty range asks whether it can be at all. Safe from several threads on
+// disjoint ranges. Errors: of writing.
+Result<bool> share_blocks(const Storage& from, HostRange range, Storage& to, HostOffset at);
 
 // Writes zeroes byte for byte, so that the range has space of its own (preallocation=full).
 Result<void> write_plain_zeroes(Storage& storage, HostRange range);

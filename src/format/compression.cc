@@ -237,6 +237,15 @@ Result<std::size_t> decompress(Codec codec, std::span<const std::byte> data, std
     return codec == Codec::zstd ? unzstd_cluster(data, into) : inflate_cluster(codec, data, into);
 }
 
+std::optional<std::size_t> stream_length(Codec codec, std::span<const std::byte> data,
+                                         std::uint64_t cluster_bytes) {
+    if (codec != Codec::zstd) return std::nullopt;
+    if (ZSTD_getFrameContentSize(data.data(), data.size()) != cluster_bytes) return std::nullopt;
+    const std::size_t length = ZSTD_findFrameCompressedSize(data.data(), data.size());
+    if (ZSTD_isError(length)) return std::nullopt;
+    return length;
+}
+
 Result<std::unique_ptr<Compressor>> make_compressor(Codec codec, std::optional<int> level) {
     const int highest = codec == Codec::zstd ? zstd_highest_level : zlib_highest_level;
     if (level && (*level < 1 || *level > highest)) {

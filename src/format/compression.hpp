@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <memory>
 #include <optional>
 #include <span>
@@ -21,6 +22,11 @@ enum class Codec {
 // Fills `into` from the front of `data`, which may go on behind the compressed stream; how much of `data` was
 // the stream. Errors: corrupt when the stream is damaged or holds less than `into`. Thread-safe.
 Result<std::size_t> decompress(Codec codec, std::span<const std::byte> data, std::span<std::byte> into);
+
+// How long the stream at the front of `data` is, by what stands in it and without decompressing it; nullopt when
+// only that would show it (zlib), or when it does not say that it holds one cluster. Thread-safe.
+std::optional<std::size_t> stream_length(Codec codec, std::span<const std::byte> data,
+                                         std::uint64_t cluster_bytes);
 
 // Compresses clusters one by one; each thread has its own.
 class Compressor {

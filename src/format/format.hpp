@@ -94,6 +94,9 @@ class Format {
     virtual void cancel(const Reservation& reservation) = 0;
     // Stores one whole cluster compressed; `data` is what the format's codec made of it.
     virtual Result<void> write_compressed(GuestOffset cluster, std::span<const std::byte> data) = 0;
+    // Finds space in storage() for a compressed cluster of so many bytes and makes it visible, before the caller
+    // writes them there: for an image that nobody else sees yet.
+    virtual Result<HostOffset> publish_compressed(GuestOffset cluster, std::uint64_t bytes) = 0;
     // Makes whole subclusters read as zeroes through metadata alone; false where the format cannot say that.
     // With `keep_space`, the space stays allocated.
     virtual Result<bool> zero(GuestRange range, bool keep_space) = 0;

@@ -3,6 +3,7 @@
 #include "qimg/image.hpp"
 
 #include <algorithm>
+#include <utility>
 
 #include "base/bytes.hpp"
 #include "base/text.hpp"
@@ -16,6 +17,7 @@ namespace {
 
 // The most that is buffered when old content is copied or zeroes are written.
 constexpr std::uint64_t copy_bytes_max = 2 * MiB;
+constexpr std::uint64_t writeback_gap_max = MiB;
 
 std::span<std::byte> part_of(std::span<std::byte> whole, GuestOffset start, GuestRange part) {
     return whole.subspan(part.start - start, part.length);
@@ -116,11 +118,12 @@ Result<void> Image::write_reserved(GuestOffset start, std::span<const std::byte>
         const GuestRange cover = reservation.cover;
         const GuestRange data = intersection(cover, GuestRange::between(at, end));
         const auto fill_and_write = [&]() -> Result<void> {
-            TRY(fill_from_chain(GuestRange::between(cover.start, data.start), reservation.host));
+            const Space space = TRY(look_at_space(reservation));
+            TRY(fill_from_chain(GuestRange::between(cover.start, data.start), reservation.host, space));
             TRY(format_->data_storage().write(reservation.host + (data.start - cover.start),
                                               from.subspan(data.start - start, data.length)));
             return fill_from_chain(GuestRange::between(data.end(), cover.end()),
-                                   reservation.host + (data.end() - cover.start));
+                                   reservation.host + (data.end() - cover.start), space);
         };
         if (Result<void> written = fill_and_write(); !written) {
             format_->cancel(reservation);
@@ -132,16 +135,55 @@ Result<void> Image::write_reserved(GuestOffset start, std::span<const std::byte>
     return {};
 }
 
-// Copies what guests see in `part` to new space.
-Result<void> Image::fill_from_chain(GuestRange part, HostOffset to) {
-    if (part.empty()) return {};
-    Bytes buffer(std::min(part.length, copy_bytes_max));
-    for (std::uint64_t done = 0; done < part.length; done += buffer.size()) {
-        const auto step = std::span(buffer).first(std::min<std::uint64_t>(buffer.size(), part.length - done));
-        TRY(read_padded(*this, GuestRange(part.start + done, step.size()), step));
-        TRY(format_->data_storage().write(to + done, step));
+// Behind the end of the file there is nothing yet.
+Result<Image::Space> Image::look_at_space(const Reservation& reservation) const {
+    if (!reservation.fresh) return Space::taken;
+    const std::uint64_t file_bytes = TRY(format_->data_storage().size());
+    return reservation.host.bytes >= file_bytes ? Space::zeroes : Space::unknown;
+}
+
+// Copies what guests see in `part` to new space. Zeroes need not be written: space that was nobody's may read as
+// zeroes through a hole.
+Result<void> Image::fill_from_chain(GuestRange part, HostOffset to, Space space) {
+    const GuestRange disk(GuestOffset(0), size());
+    Bytes buffer;
+    while (!part.empty()) {
+        Extent run{part, ExtentKind::zeroes, 0, std::nullopt, 0};  // as behind the end of the disk
+        if (disk.contains(part.start)) {
+            const Extent known = TRY(locate(intersection(part, disk)));
+            run = known;
+        }
+        const bool is_zero = run.kind == ExtentKind::zeroes || run.kind == ExtentKind::unallocated;
+        std::uint64_t step = run.range.length;
+        if (!is_zero || space == Space::taken) {
+            step = std::min(step, copy_bytes_max);
+            buffer.resize(step);
+            TRY(read_padded(*this, GuestRange(part.start, step), buffer));
+            TRY(format_->data_storage().write(to, buffer));
+        } else if (space == Space::unknown) {
+            TRY(format_->data_storage().write_zeroes(HostRange(to, step)));
+        }
+        to += step;
+        part = GuestRange::between(part.start + step, part.end());
     }
     return {};
+}
+
+// What lies close together in the file is one call: the system knows which pages in it were written to.
+void Image::start_writeback(GuestRange range) {
+    Storage& storage = format_->data_storage();
+    HostRange run;
+    for (GuestOffset at = range.start; at < range.end();) {
+        const auto mapping = format_->map(GuestRange::between(at, range.end()));
+        if (!mapping) break;  // the next use of that part tells
+        at = mapping->range.end();
+        if (mapping->kind != MappingKind::data) continue;
+        const HostRange next(*mapping->host, mapping->range.length);
+        const bool is_close = next.start >= run.start && next.start <= run.end() + writeback_gap_max;
+        if (!run.empty() && !is_close) storage.start_writeback(std::exchange(run, HostRange()));
+        run = run.empty() ? next : HostRange::between(run.start, std::max(run.end(), next.end()));
+    }
+    storage.start_writeback(run);
 }
 
 Result<void> Image::write_zeroes(GuestRange range, Zeroing how) {
@@ -197,6 +239,11 @@ Result<void> Image::flush() {
 Result<Extent> Image::extent(GuestRange range) const {
     TRY(check_range(range));
     TRY(check_faults(Fault::Operation::block_status, range));
+    return locate(range);
+}
+
+// Where the range, which is inside the disk, comes from.
+Result<Extent> Image::locate(GuestRange range) const {
     const Mapping mapping = TRY(format_->map(range));
     Extent extent{mapping.range, ExtentKind::data, 0, mapping.host, mapping.compressed_bytes};
     switch (mapping.kind) {

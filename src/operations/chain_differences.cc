@@ -4,21 +4,24 @@
 
 #include <algorithm>
 #include <cstring>
-#include <future>
+#include <thread>
 #include <vector>
 
 #include "base/bytes.hpp"
 #include "base/try.hpp"
 #include "format/format.hpp"
 #include "operations/cluster_compressor.hpp"
+#include "operations/cluster_sizes.hpp"
+#include "operations/crew.hpp"
 #include "operations/same_file.hpp"
 
 namespace qimg {
 
 namespace {
 
-// The most that is compared at once, bytes; a multiple of every cluster size.
-constexpr std::uint64_t window_bytes = 4 * MiB;
+// What is compared at once, bytes: so much, or one cluster.
+constexpr std::uint64_t window_bytes_min = 256 * KiB;
+constexpr unsigned steps_per_window = 4096;  // so that progress is seen where nothing has to be read
 // Zeroes that are worth an entry of their own.
 constexpr std::uint64_t zeroes_bytes_min = 128 * KiB;
 
@@ -30,6 +33,8 @@ class Chain {
             files_.push_back(layer->format().data_storage().name());
     }
 
+    // There are no images: it reads as zeroes.
+    bool is_empty() const { return image_ == nullptr; }
     const std::vector<std::string>& files() const { return files_; }
 
     Result<Extent> extent(GuestRange range) const {
@@ -65,6 +70,18 @@ enum class Verdict { same, zeroes, data };
 struct Run {
     GuestRange range;
     Verdict verdict;
+    std::size_t at = 0;  // where it is in Window::kept
+};
+
+// What one thread reads and compares at once.
+struct Window {
+    std::vector<GuestRange> parts;  // where the chains may differ, in guest order
+    std::uint64_t bytes = 0;
+    GuestOffset end;  // how far the window goes
+    Bytes kept;       // what the old chain has in the parts, one behind the other
+    Bytes other;
+    std::vector<Run> runs;
+    Result<void> result;
 };
 
 class Differences {
@@ -75,7 +92,9 @@ class Differences {
           new_(other),
           compressor_(compressor),
           unit_(compressor != nullptr ? overlay.format().cluster_bytes()
-                                      : overlay.format().subcluster_bytes()) {
+                                      : overlay.format().subcluster_bytes()),
+          window_bytes_(std::max(
+              {window_bytes_min, unit_, largest_cluster_bytes(&overlay), largest_cluster_bytes(other)})) {
         for (const std::string& file : old_.files()) {
             std::vector<bool>& row = same_file_.emplace_back();
             for (const std::string& candidate : new_.files())
@@ -83,15 +102,56 @@ class Differences {
         }
     }
 
-    // `run` is unallocated in the overlay. Skips what is equal without being read, however long that is, and
-    // deals with one window of what is not; returns how far that went.
-    Result<GuestOffset> keep_next(GuestRange run) {
-        const GuestOffset equal_end = TRY(end_of_equal(run));
-        if (equal_end == run.end()) return equal_end;
-        const GuestOffset at = std::max(run.start, unit_start(equal_end));
-        const GuestRange window = TRY(next_window(GuestRange::between(at, run.end())));
-        TRY(compare(window));
-        return window.end();
+    // Fills in the next window; false at the end of the disk. Only what is unallocated in the overlay can
+    // differ; what is equal without being read is skipped, however long that is.
+    Result<bool> plan(Window& window) {
+        window.parts.clear();
+        window.bytes = 0;
+        const GuestOffset end(overlay_.size());
+        if (at_ == end) return false;
+        for (unsigned i = 0; i < steps_per_window && at_ < end && window.bytes < window_bytes_; ++i) {
+            const Mapping mapping = TRY(overlay_.format().map(GuestRange::between(at_, end)));
+            if (mapping.kind != MappingKind::unallocated) {
+                at_ = mapping.range.end();
+                continue;
+            }
+            const GuestRange part = TRY(next_part(mapping.range, window_bytes_ - window.bytes));
+            at_ = part.end();
+            if (part.empty()) continue;
+            window.parts.push_back(part);
+            window.bytes += part.length;
+        }
+        window.end = at_;
+        return true;
+    }
+
+    // Safe from several threads: reads the two chains, and not the overlay.
+    Result<void> compare(Window& window) const {
+        window.runs.clear();
+        window.kept.resize(window.bytes);
+        window.other.resize(new_.is_empty() ? 0 : window.bytes);
+        std::size_t at = 0;
+        for (const GuestRange& part : window.parts) {
+            const auto kept = std::span(window.kept).subspan(at, part.length);
+            TRY(old_.read(part, kept));
+            if (!new_.is_empty()) TRY(new_.read(part, std::span(window.other).subspan(at, part.length)));
+            judge(window, part, at);
+            at += part.length;
+        }
+        if (compressor_ == nullptr) join_short_zeroes(window.runs);
+        return {};
+    }
+
+    Result<void> put(const Window& window) {
+        GuestRange changed;
+        for (const Run& run : window.runs) {
+            if (run.verdict == Verdict::same) continue;
+            TRY(put_run(window, run));
+            bytes_copied_ += run.range.length;
+            changed = GuestRange::between(changed.empty() ? run.range.start : changed.start, run.range.end());
+        }
+        if (!changed.empty()) overlay_.start_writeback(changed);
+        return {};
     }
 
     std::uint64_t bytes_copied() const { return bytes_copied_; }
@@ -117,82 +177,71 @@ class Differences {
         return range.start;
     }
 
-    // What is worth reading at once from the range's start, where the chains are not equal.
-    Result<GuestRange> next_window(GuestRange range) const {
-        const GuestRange most(range.start, std::min(range.length, window_bytes));
-        GuestOffset end = std::min(next_unit(range.start), most.end());
-        while (end < most.end()) {
-            const GuestRange rest = GuestRange::between(end, most.end());
-            const GuestOffset equal_end = TRY(end_of_equal(rest));
-            if (equal_end != end && unit_start(equal_end) > end) break;
+    // The first part of the run where the chains are not equal: whole units, or less where the run ends; an
+    // empty one at the run's end when there is none.
+    Result<GuestRange> next_part(GuestRange run, std::uint64_t bytes_max) const {
+        const GuestOffset equal_end = TRY(end_of_equal(run));
+        if (equal_end == run.end()) return GuestRange(run.end(), 0);
+        const GuestOffset start = std::max(run.start, unit_start(equal_end));
+        const GuestOffset most(
+            std::max(round_down((start + bytes_max).bytes, unit_), next_unit(start).bytes));
+        const GuestOffset limit = std::min(most, run.end());
+        GuestOffset end = std::min(next_unit(start), limit);
+        while (end < limit) {
+            const GuestRange rest = GuestRange::between(end, limit);
+            const GuestOffset equal_up_to = TRY(end_of_equal(rest));
+            if (equal_up_to != end && unit_start(equal_up_to) > end) break;
             const Extent before = TRY(old_.extent(rest));
             const Extent after = TRY(new_.extent(rest));
             const GuestOffset step = std::min(before.range.end(), after.range.end());
-            end = std::min(std::max(next_unit(end), unit_start(step)), most.end());
+            end = std::min(std::max(next_unit(end), unit_start(step)), limit);
         }
-        return GuestRange::between(range.start, end);
+        return GuestRange::between(start, end);
     }
 
-    // Side by side where that is worth a thread; the system may still let one follow the other.
-    Result<void> read_both(GuestRange window, std::span<std::byte> kept, std::span<std::byte> other) const {
-        const auto policy = window.length < window_bytes / 4 ? std::launch::deferred
-                                                             : std::launch::async | std::launch::deferred;
-        auto reading = std::async(policy, [&] { return new_.read(window, other); });
-        const Result<void> done = old_.read(window, kept);
-        TRY(reading.get());
-        return done;
-    }
-
-    Result<void> compare(GuestRange window) {
-        kept_.resize(window_bytes);
-        other_.resize(window_bytes);
-        const auto kept = std::span(kept_).first(window.length);
-        const auto other = std::span(other_).first(window.length);
-        TRY(read_both(window, kept, other));
-        const auto judge = [&](GuestRange unit) {
-            const std::size_t at = unit.start - window.start;
-            if (std::memcmp(kept.data() + at, other.data() + at, unit.length) == 0) return Verdict::same;
-            return is_zero(kept.subspan(at, unit.length)) ? Verdict::zeroes : Verdict::data;
-        };
-        std::vector<Run> runs;
-        for (GuestOffset at = window.start; at < window.end();) {
-            const GuestRange unit = GuestRange::between(at, std::min(next_unit(at), window.end()));
-            const Verdict verdict = judge(unit);
-            if (runs.empty() || runs.back().verdict != verdict) runs.push_back({GuestRange(at, 0), verdict});
-            runs.back().range.length += unit.length;
-            at = unit.end();
+    // Unit by unit; `at` is where the part is in the window's buffers.
+    void judge(Window& window, GuestRange part, std::size_t at) const {
+        const std::size_t first_run = window.runs.size();
+        for (GuestOffset unit = part.start; unit < part.end();) {
+            const GuestOffset end = std::min(next_unit(unit), part.end());
+            const std::size_t here = at + (unit - part.start);
+            const auto kept = std::span<const std::byte>(window.kept).subspan(here, end - unit);
+            Verdict verdict = is_zero(kept) ? Verdict::zeroes : Verdict::data;
+            if (new_.is_empty() && verdict == Verdict::zeroes) verdict = Verdict::same;
+            if (!new_.is_empty() && std::memcmp(kept.data(), window.other.data() + here, kept.size()) == 0)
+                verdict = Verdict::same;
+            if (window.runs.size() == first_run || window.runs.back().verdict != verdict)
+                window.runs.push_back({GuestRange(unit, 0), verdict, here});
+            window.runs.back().range.length += end - unit;
+            unit = end;
         }
-        if (compressor_ == nullptr) join_short_zeroes(runs);
-        for (const Run& run : runs)
-            TRY(put(run.range, run.verdict, window));
-        return {};
     }
 
     // A few zeroes beside data are written with it, so that they do not cut it into small runs.
     static void join_short_zeroes(std::vector<Run>& runs) {
-        const auto is_data = [&](std::size_t i) {
-            return i < runs.size() && runs[i].verdict == Verdict::data;
+        const auto is_data_at = [&](std::size_t i, GuestOffset border) {
+            return i < runs.size() && runs[i].verdict == Verdict::data &&
+                   (runs[i].range.start == border || runs[i].range.end() == border);
         };
         for (std::size_t i = 0; i < runs.size(); ++i) {
-            const bool beside_data = is_data(i + 1) || (i > 0 && is_data(i - 1));
-            const bool is_short = runs[i].range.length < zeroes_bytes_min;
-            if (runs[i].verdict == Verdict::zeroes && is_short && beside_data)
+            const GuestRange range = runs[i].range;
+            const bool beside_data =
+                is_data_at(i + 1, range.end()) || (i > 0 && is_data_at(i - 1, range.start));
+            if (runs[i].verdict == Verdict::zeroes && range.length < zeroes_bytes_min && beside_data)
                 runs[i].verdict = Verdict::data;
         }
     }
 
-    Result<void> put(GuestRange run, Verdict verdict, GuestRange window) {
-        if (verdict == Verdict::same || run.empty()) return {};
-        const auto bytes = std::span<const std::byte>(kept_).subspan(run.start - window.start, run.length);
-        bytes_copied_ += run.length;
-        if (verdict == Verdict::zeroes) {
+    Result<void> put_run(const Window& window, const Run& run) {
+        const auto bytes = std::span<const std::byte>(window.kept).subspan(run.at, run.range.length);
+        if (run.verdict == Verdict::zeroes) {
             // not Image::write_zeroes: that sees zeroes here already, through the old chain
-            const bool done = TRY(overlay_.format().zero(run, false));
+            const bool done = TRY(overlay_.format().zero(run.range, false));
             if (done) return {};
-            return overlay_.write(run.start, bytes);
+            return overlay_.write(run.range.start, bytes);
         }
-        if (compressor_ != nullptr) return compressor_->write(overlay_, run, bytes);
-        return overlay_.write(run.start, bytes);
+        if (compressor_ != nullptr) return compressor_->write(overlay_, run.range, bytes);
+        return overlay_.write(run.range.start, bytes);
     }
 
     Image& overlay_;
@@ -200,9 +249,9 @@ class Differences {
     Chain new_;
     ClusterCompressor* compressor_;  // null: nothing is compressed
     std::uint64_t unit_;
+    std::uint64_t window_bytes_;
     std::vector<std::vector<bool>> same_file_;  // by depth in the old and in the new chain
-    Bytes kept_;
-    Bytes other_;
+    GuestOffset at_;                            // how far is planned
     std::uint64_t bytes_copied_ = 0;
 };
 
@@ -213,16 +262,22 @@ Result<std::uint64_t> keep_differences(Image& overlay, const Image* other, bool 
     std::unique_ptr<ClusterCompressor> compressor;
     if (compress) compressor = TRY(ClusterCompressor::make(overlay));
     Differences differences(overlay, other, compressor.get());
-    const GuestOffset end(overlay.size());
-    for (GuestOffset at(0); at < end;) {
-        const Mapping mapping = TRY(overlay.format().map(GuestRange::between(at, end)));
-        at = mapping.range.end();
-        if (mapping.kind == MappingKind::unallocated) at = TRY(differences.keep_next(mapping.range));
-        progress.update(at.bytes, overlay.size());
+    const std::size_t members = std::max(1u, std::thread::hardware_concurrency());
+    std::vector<Window> windows(members + 1);
+    Crew crew(members, windows.size(), [&](std::size_t, std::size_t slot) {
+        windows[slot].result = differences.compare(windows[slot]);
+    });
+    const auto plan = [&](std::size_t slot) { return differences.plan(windows[slot]); };
+    const auto finish = [&](std::size_t slot) -> Result<void> {
+        TRY(windows[slot].result);
+        TRY(differences.put(windows[slot]));
+        progress.update(windows[slot].end.bytes, overlay.size());
         if (progress.cancelled()) {
             return fail(ErrorKind::cancelled, "interrupted; the old backing image is in use still");
         }
-    }
+        return {};
+    };
+    TRY(work_in_order(crew, windows.size(), plan, finish));
     return differences.bytes_copied();
 }
 

@@ -3,6 +3,7 @@
 #include "qimg/operations/commit.hpp"
 
 #include <algorithm>
+#include <thread>
 #include <vector>
 
 #include "base/bytes.hpp"
@@ -11,6 +12,8 @@
 #include "format/qcow2/empty.hpp"
 #include "format/qcow2/qcow2.hpp"
 #include "image/opener.hpp"
+#include "operations/cluster_sizes.hpp"
+#include "operations/crew.hpp"
 #include "operations/pin.hpp"
 #include "operations/rate_limit.hpp"
 #include "operations/same_file.hpp"
@@ -20,8 +23,9 @@ namespace qimg {
 
 namespace {
 
-// The most that is read at once, bytes.
-constexpr std::uint64_t window_bytes = 4 * MiB;
+// What is read at once, bytes: so much, or one cluster.
+constexpr std::uint64_t window_bytes_min = MiB;
+constexpr unsigned extents_per_window = 4096;  // so that progress is seen where nothing has to be read
 
 // What an image is recognised by when its chain is opened again.
 struct Identity {
@@ -156,79 +160,133 @@ Result<WritableChain> open_writable(const std::vector<Layer>& layers, Opener& op
                  printable(layers.front().location.path));
 }
 
-// Copies what images above the base have.
-class Copier {
-  public:
-    Copier(const Image& top, Image& base, unsigned base_depth)
-        : top_(top), base_(base), base_depth_(base_depth) {}
+// A part of the disk, with what images above the base have of it.
+struct Window {
+    struct Step {
+        GuestRange range;
+        bool is_zero = false;
+    };
+    GuestOffset end;
+    std::vector<Step> steps;  // in guest order
+    std::uint64_t data_bytes = 0;
+    Bytes data;  // of the steps that have some, one behind the other
+    Result<void> result;
+};
 
-    Result<void> copy(GuestRange range) {
-        for (GuestOffset at = range.start; at < range.end();) {
-            const Extent extent = TRY(top_.extent(GuestRange::between(at, range.end())));
-            at = extent.range.end();
-            if (extent.depth >= base_depth_) {
-                TRY(finish());
-            } else if (extent.kind == ExtentKind::data || extent.kind == ExtentKind::compressed) {
-                TRY(gather(extent.range));
-            } else {
-                // "unallocated" is behind the end of an image in between, where the base must not show
-                TRY(finish());
-                TRY(base_.write_zeroes(extent.range));
-            }
+// Looks at what there is to copy. The base's tables are asked, too: in the thread that writes to the base.
+class Planner {
+  public:
+    Planner(const Image& top, const Image& base, unsigned base_depth)
+        : top_(top),
+          base_depth_(base_depth),
+          unit_(base.format().cluster_bytes()),
+          window_bytes_(std::max({window_bytes_min, unit_, largest_cluster_bytes(&top)})) {}
+
+    // Fills in the next window; false at the end of the disk.
+    Result<bool> next(Window& window) {
+        window.steps.clear();
+        window.data_bytes = 0;
+        const GuestOffset end(top_.size());
+        if (at_ == end) return false;
+        for (unsigned i = 0; i < extents_per_window && at_ < end && window.data_bytes < window_bytes_; ++i) {
+            const Extent extent = TRY(top_.extent(GuestRange::between(at_, end)));
+            at_ = extent.range.end();
+            if (extent.depth >= base_depth_) continue;
+            // "unallocated" is behind the end of an image in between, where the base must not show
+            const bool is_zero = extent.kind == ExtentKind::zeroes || extent.kind == ExtentKind::unallocated;
+            const GuestRange part = is_zero ? extent.range : whole_units(extent.range, window.data_bytes);
+            at_ = part.end();
+            add(window, part, is_zero);
         }
-        return finish();
+        window.end = at_;
+        return true;
     }
-    std::uint64_t bytes_copied() const { return bytes_copied_; }
 
   private:
-    // Compressed clusters come one at a time, and extents end where the file has a gap.
-    Result<void> gather(GuestRange range) {
-        if (gathered_.empty()) gathered_.start = range.start;
-        gathered_.length += range.length;
-        return {};
+    // As much as there is room for, up to the end of one of the base's clusters.
+    GuestRange whole_units(GuestRange range, std::uint64_t bytes_before) const {
+        const GuestOffset most = range.start + std::min(range.length, window_bytes_ - bytes_before);
+        const GuestOffset whole(round_down(most.bytes, unit_));
+        return GuestRange::between(range.start, most == range.end() || whole <= range.start ? most : whole);
     }
 
-    Result<void> finish() {
-        const GuestRange range = std::exchange(gathered_, GuestRange());
-        if (range.empty()) return {};
-        buffer_.resize(std::max<std::size_t>(buffer_.size(), range.length));
-        const auto part = std::span(buffer_).first(range.length);
-        TRY(top_.read(range.start, part));
-        TRY(base_.write(range.start, part));
-        bytes_copied_ += range.length;
-        return {};
+    // Compressed clusters come one at a time, and extents end where the file has a gap.
+    static void add(Window& window, GuestRange part, bool is_zero) {
+        if (!is_zero) window.data_bytes += part.length;
+        if (!window.steps.empty()) {
+            Window::Step& last = window.steps.back();
+            if (last.is_zero == is_zero && last.range.end() == part.start) {
+                last.range.length += part.length;
+                return;
+            }
+        }
+        window.steps.push_back({part, is_zero});
     }
 
     const Image& top_;
-    Image& base_;
     unsigned base_depth_;
-    GuestRange gathered_;
-    Bytes buffer_;
-    std::uint64_t bytes_copied_ = 0;
+    std::uint64_t unit_;
+    std::uint64_t window_bytes_;
+    GuestOffset at_;
 };
 
-// What is copied is on stable storage afterwards. Returns how many bytes it was.
+// Reads what is above the base, and nothing else: the base is being written to.
+Result<void> read_window(const Image& top, Window& window) {
+    window.data.resize(window.data_bytes);
+    auto rest = std::span(window.data);
+    for (const Window::Step& step : window.steps) {
+        if (step.is_zero) continue;
+        TRY(top.read(step.range.start, rest.first(step.range.length)));
+        rest = rest.subspan(step.range.length);
+    }
+    return {};
+}
+
+Result<void> write_window(Image& base, const Window& window) {
+    auto rest = std::span<const std::byte>(window.data);
+    for (const Window::Step& step : window.steps) {
+        if (step.is_zero) {
+            TRY(base.write_zeroes(step.range));
+            continue;
+        }
+        TRY(base.write(step.range.start, rest.first(step.range.length)));
+        rest = rest.subspan(step.range.length);
+    }
+    if (window.data_bytes != 0) {
+        const GuestRange written =
+            GuestRange::between(window.steps.front().range.start, window.steps.back().range.end());
+        base.start_writeback(written);
+    }
+    return {};
+}
+
+// Several threads read, one writes. What is copied is on stable storage afterwards. Returns how many bytes it was.
 Result<std::uint64_t> copy_into(const Image& top, Image& base, unsigned base_depth,
                                 const CommitOptions& options, Progress& progress) {
-    Copier copier(top, base, base_depth);
+    Planner planner(top, base, base_depth);
     const RateLimit limit(options.rate_limit);
-    const GuestOffset end(top.size());
+    std::uint64_t bytes_copied = 0;
+    const std::size_t members = std::max(1u, std::thread::hardware_concurrency());
+    std::vector<Window> windows(members + 1);
+    Crew crew(members, windows.size(),
+              [&](std::size_t, std::size_t slot) { windows[slot].result = read_window(top, windows[slot]); });
     progress.update(0, top.size());
-    for (GuestOffset at(0); at < end;) {
-        // where nothing is above the base, whole runs of any length are one step
-        const Extent extent = TRY(top.extent(GuestRange::between(at, end)));
-        GuestRange step = extent.range;
-        if (extent.depth < base_depth) step = GuestRange::between(at, std::min(at + window_bytes, end));
-        TRY(copier.copy(step));
-        at = step.end();
-        progress.update(at.bytes, top.size());
+    const auto plan = [&](std::size_t slot) { return planner.next(windows[slot]); };
+    const auto finish = [&](std::size_t slot) -> Result<void> {
+        const Window& window = windows[slot];
+        TRY(window.result);
+        TRY(write_window(base, window));
+        bytes_copied += window.data_bytes;
+        progress.update(window.end.bytes, top.size());
         if (progress.cancelled()) {
             return fail(ErrorKind::cancelled, "interrupted; the overlay has everything still");
         }
-        limit.wait_after(copier.bytes_copied());
-    }
+        limit.wait_after(bytes_copied);
+        return {};
+    };
+    TRY(work_in_order(crew, windows.size(), plan, finish));
     TRY(base.flush());
-    return copier.bytes_copied();
+    return bytes_copied;
 }
 
 Result<void> empty_overlay(Image& top) {

@@ -13,6 +13,7 @@
 #include "base/try.hpp"
 #include "format/format.hpp"
 #include "operations/block_status.hpp"
+#include "operations/cluster_sizes.hpp"
 #include "operations/crew.hpp"
 #include "operations/extent_walk.hpp"
 
@@ -20,9 +21,9 @@ namespace qimg {
 
 namespace {
 
-constexpr std::uint64_t job_bytes = 2 * MiB;  // at least the largest cluster
-constexpr unsigned extents_per_job = 4096;    // so that progress is seen where nothing has to be read
-constexpr std::size_t spare_slots = 2;
+constexpr std::uint64_t job_bytes_min = 256 * KiB;  // or one cluster
+constexpr unsigned extents_per_job = 4096;          // so that progress is seen where nothing has to be read
+constexpr std::size_t spare_slots = 1;
 
 // What an image's bytes are made of from some offset on.
 struct Run {
@@ -149,6 +150,8 @@ class Plan {
         : first_(first),
           second_(second),
           strict_(strict),
+          job_bytes_(std::max({job_bytes_min, largest_cluster_bytes(&first.image()),
+                               largest_cluster_bytes(&second.image())})),
           common_end_(std::min(first.size(), second.size())),
           end_(std::max(first.size(), second.size())) {}
 
@@ -182,8 +185,8 @@ class Plan {
         if (!second) return stop(unknown_status(second_, at_, second.error()));
         std::uint64_t length = std::min({first->length, second->length, limit - at_});
         if (!(first->zero && second->zero) && !come_from_same_place(*first, *second)) {
-            if (job.bytes != 0 && length > job_bytes - job.bytes) return false;
-            length = std::min(length, job_bytes);
+            if (job.bytes != 0 && length > job_bytes_ - job.bytes) return false;
+            length = std::min(length, job_bytes_);
             add(job, Piece{GuestRange(at_, length), !first->zero, !second->zero});
         }
         at_ += length;
@@ -221,6 +224,7 @@ class Plan {
     Side& first_;
     Side& second_;
     bool strict_;
+    std::uint64_t job_bytes_;
     GuestOffset common_end_;
     GuestOffset end_;
     GuestOffset at_;

@@ -23,9 +23,11 @@ class BorrowedStorage final : public Storage {
     Result<void> allocate(HostRange range) override { return owner_.allocate(range); }
     Result<void> resize(std::uint64_t bytes) override { return owner_.resize(bytes); }
     Result<void> flush() override { return owner_.flush(); }
+    void start_writeback(HostRange range) override { owner_.start_writeback(range); }
     Result<StorageExtent> extent(HostOffset at) const override { return owner_.extent(at); }
     Result<std::uint64_t> allocated_bytes() const override { return owner_.allocated_bytes(); }
     std::optional<FileTime> modified() const override { return owner_.modified(); }
+    std::optional<int> descriptor() const override { return owner_.descriptor(); }
 
   private:
     Storage& owner_;

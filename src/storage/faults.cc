@@ -37,6 +37,7 @@ class FaultyStorage final : public Storage {
         TRY(faults_.check(Fault::Operation::flush, 0, 0));
         return storage_->flush();
     }
+    void start_writeback(HostRange range) override { storage_->start_writeback(range); }
     Result<StorageExtent> extent(HostOffset at) const override { return storage_->extent(at); }
     Result<std::uint64_t> allocated_bytes() const override { return storage_->allocated_bytes(); }
 

@@ -4,6 +4,8 @@
 
 #include <fcntl.h>
 #include <linux/falloc.h>
+#include <linux/fs.h>
+#include <sys/ioctl.h>
 #include <sys/stat.h>
 
 #include <algorithm>
@@ -146,6 +148,13 @@ Result<void> FileStorage<Base>::flush() {
     return {};
 }
 
+// What goes wrong here is told by the next flush.
+template <class Base>
+void FileStorage<Base>::start_writeback(HostRange range) {
+    if (range.empty() || !check_range(name_, range.start.bytes, range.length)) return;
+    ::sync_file_range(fd_.get(), as_off(range.start.bytes), as_off(range.length), SYNC_FILE_RANGE_WRITE);
+}
+
 template <class Base>
 Result<StorageExtent> FileStorage<Base>::extent(HostOffset at) const {
     const std::uint64_t end = TRY(size());
@@ -186,6 +195,33 @@ std::optional<FileTime> FileStorage<Base>::modified() const {
 
 template class FileStorage<Storage>;
 template class FileStorage<NewFile>;
+
+Result<bool> share_blocks(const Storage& from, HostRange range, Storage& to, HostOffset at) {
+    const auto source = from.descriptor();
+    const auto target = to.descriptor();
+    if (!source || !target) return false;
+    file_clone_range request{};
+    request.src_fd = *source;
+    request.src_offset = range.start.bytes;
+    request.src_length = range.length;
+    request.dest_offset = at.bytes;
+    if (range.empty()) {
+        // for the kernel, a length of 0 goes up to the end of the file: from there, that is nothing
+        request.src_offset = TRY(from.size());
+        request.dest_offset = 0;
+    }
+    int status;
+    do {
+        status = ::ioctl(*target, FICLONERANGE, &request);
+    } while (status != 0 && errno == EINTR);
+    if (status == 0) return true;
+    const int error_number = errno;
+    // EXDEV: two file systems; EPERM, EBADF, ETXTBSY: files of a kind, or in a use, that sharing is not for
+    const bool is_refused = is_unsupported(error_number) || error_number == EXDEV || error_number == EPERM ||
+                            error_number == EBADF || error_number == ETXTBSY || error_number == EISDIR;
+    if (is_refused) return false;
+    return fail_errno(error_number, to.name(), fmt::format("write at {:#x}", at.bytes));
+}
 
 Result<void> write_plain_zeroes(Storage& storage, HostRange range) {
     const Bytes zeroes(std::min<std::uint64_t>(range.length, MiB));

@@ -24,10 +24,12 @@ class FileStorage : public Base {
     Result<void> allocate(HostRange range) override;
     Result<void> resize(std::uint64_t bytes) override;
     Result<void> flush() override;
+    void start_writeback(HostRange range) override;
     Result<StorageExtent> extent(HostOffset at) const override;
     Result<std::uint64_t> allocated_bytes() const override;
     std::optional<FileIdentity> identity() const override;
     std::optional<FileTime> modified() const override;
+    std::optional<int> descriptor() const override { return fd_.get(); }
 
   protected:
     Fd fd_;

@@ -4,6 +4,7 @@
 
 #include <doctest/doctest.h>
 
+#include <atomic>
 #include <map>
 #include <memory>
 #include <optional>
@@ -120,7 +121,7 @@ class MemoryChain final : public Opener {
 
       private:
         std::unique_ptr<Storage> inner_;
-        mutable std::uint64_t bytes_read_ = 0;
+        mutable std::atomic<std::uint64_t> bytes_read_ = 0;
     };
 
     std::map<std::string, std::unique_ptr<CountingStorage>> files_;

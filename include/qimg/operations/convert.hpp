@@ -25,10 +25,13 @@ struct ConvertOptions {
     bool existing_target = false;            // write into a target that exists (-n)
     bool target_is_zero = false;             // the existing target reads as zeroes
     std::uint64_t sparse_bytes = 4096;       // runs of zeroes at least this long become holes; 0: never
-    unsigned threads = 0;                    // 0: as many as there are processors
-    bool bitmaps = false;                    // take the bitmaps of the only source along
-    bool skip_broken_bitmaps = false;        // but not those that are marked as in use: otherwise an error
-    std::uint64_t rate_limit = 0;            // bytes a second; 0: none
+    // Where the file system can do that, data becomes the target's by sharing blocks with the source, without
+    // being looked at: zeroes in it stay data.
+    bool share_blocks = true;
+    unsigned threads = 0;              // 0: as many as there are processors
+    bool bitmaps = false;              // take the bitmaps of the only source along
+    bool skip_broken_bitmaps = false;  // but not those that are marked as in use: otherwise an error
+    std::uint64_t rate_limit = 0;      // bytes a second; 0: none
     // What cannot be read becomes zeroes, sector by sector, and is told to on_warning.
     bool salvage = false;
     std::function<void(const std::string&)> on_warning;

@@ -141,6 +141,7 @@ std::optional<int> take_sparse_size(Request& request, const char* text) {
             sector_bytes, largest);
     }
     request.convert.sparse_bytes = *size;
+    request.convert.share_blocks = false;
     request.has_sparse_size = true;
     return std::nullopt;
 }

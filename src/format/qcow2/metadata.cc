@@ -21,6 +21,24 @@
 
 namespace qimg::qcow2 {
 
+namespace {
+
+// In the file's order, with neighbours as one: a call for each small run costs more than what it gives back.
+std::vector<ClusterRun> joined(std::vector<ClusterRun> runs) {
+    std::ranges::sort(runs, {}, &ClusterRun::first);
+    std::vector<ClusterRun> whole;
+    for (const ClusterRun& run : runs) {
+        if (!whole.empty() && whole.back().first + whole.back().count == run.first) {
+            whole.back().count += run.count;
+        } else {
+            whole.push_back(run);
+        }
+    }
+    return whole;
+}
+
+}  // namespace
+
 Result<void> Qcow2::barrier() {
     if (!options_.ordered) return {};
     if (data_file_) TRY(data_file_->flush());
@@ -132,7 +150,7 @@ Result<void> Qcow2::release_pending() {
         }
     }
     TRY(write_refcounts());
-    for (const ClusterRun& run : freed) {
+    for (const ClusterRun& run : joined(std::move(freed))) {
         TRY(storage_->discard(HostRange(geometry().offset_of(run.first), run.count * cluster_bytes())));
     }
     return {};

@@ -80,6 +80,7 @@ class Qcow2 final : public Format {
     Result<void> publish(const Reservation& reservation) override;
     void cancel(const Reservation& reservation) override;
     Result<void> write_compressed(GuestOffset cluster, std::span<const std::byte> data) override;
+    Result<HostOffset> publish_compressed(GuestOffset cluster, std::uint64_t bytes) override;
     Result<bool> zero(GuestRange range, bool keep_space) override;
     Result<void> discard(GuestRange range) override;
     Result<void> flush() override;
@@ -142,6 +143,8 @@ class Qcow2 final : public Format {
     Result<Reservation> reserve_fresh(const L2Table& table, GuestRange range);
     bool is_own(const L2Entry& entry) const;
     Result<HostOffset> place_compressed(std::uint64_t bytes);
+    template <class Write>
+    Result<void> store_compressed(GuestOffset cluster, std::uint64_t bytes, Write write);
     Result<bool> zero_cluster(const WritableTable& place, GuestRange part, bool keep_space);
     // Changes that bitmaps have to know of, since the last flush.
     struct BitmapTracking {

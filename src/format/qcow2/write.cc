@@ -214,17 +214,33 @@ Result<HostOffset> Qcow2::place_compressed(std::uint64_t bytes) {
 }
 
 Result<void> Qcow2::write_compressed(GuestOffset cluster, std::span<const std::byte> data) {
+    return store_compressed(cluster, data.size(),
+                            [&](HostOffset at) -> Result<void> { return storage_->write(at, data); });
+}
+
+Result<HostOffset> Qcow2::publish_compressed(GuestOffset cluster, std::uint64_t bytes) {
+    HostOffset place;
+    TRY(store_compressed(cluster, bytes, [&](HostOffset at) -> Result<void> {
+        place = at;
+        return {};
+    }));
+    return place;
+}
+
+// `write` brings the bytes there, as far as that is done here.
+template <class Write>
+Result<void> Qcow2::store_compressed(GuestOffset cluster, std::uint64_t bytes, Write write) {
     TRY(prepare_writing(GuestRange(cluster, cluster_bytes())));
     if (header_.has_data_file()) {
         return fail(ErrorKind::unsupported,
                     "An image with an external data file cannot hold compressed clusters", EOPNOTSUPP);
     }
     const WritableTable place = TRY(writable_table(cluster));
-    const HostOffset at = TRY(place_compressed(data.size()));
-    TRY(storage_->write(at, data));
+    const HostOffset at = TRY(place_compressed(bytes));
+    TRY(write(at));
     const std::uint64_t index = geometry().l2_index(cluster);
     const L2Entry old = place.table->get(index);
-    l2_cache_.set_entry(place.at, place.table, index, L2Entry::for_compressed(geometry(), at, data.size()));
+    l2_cache_.set_entry(place.at, place.table, index, L2Entry::for_compressed(geometry(), at, bytes));
     release_entry(old);
     return {};
 }

@@ -49,6 +49,10 @@ class Raw final : public Format {
         return fail(ErrorKind::unsupported, "raw images cannot hold compressed clusters");
     }
 
+    Result<HostOffset> publish_compressed(GuestOffset, std::uint64_t) override {
+        return fail(ErrorKind::unsupported, "raw images cannot hold compressed clusters");
+    }
+
     Result<bool> zero(GuestRange range, bool keep_space) override {
         if (keep_space) return false;
         TRY(storage_->write_zeroes(host_range(range)));

@@ -63,6 +63,7 @@ class Vmdk final : public Format {
     Result<void> publish(const Reservation& reservation) override;
     void cancel(const Reservation& reservation) override;
     Result<void> write_compressed(GuestOffset cluster, std::span<const std::byte> data) override;
+    Result<HostOffset> publish_compressed(GuestOffset cluster, std::uint64_t bytes) override;
     Result<bool> zero(GuestRange range, bool keep_space) override;
     // Nothing: the format has no list of free grains.
     Result<void> discard(GuestRange) override { return {}; }
@@ -79,6 +80,7 @@ class Vmdk final : public Format {
     Result<Mapping> map_table(const Table& table, GuestRange range) const;
     Result<Bytes> read_stream(HostOffset marker) const;
     Result<void> renew_cid();
+    Result<HostOffset> place_compressed(GuestOffset cluster, std::uint64_t bytes);
     Result<HostOffset> allocate(std::uint64_t bytes);
     Result<void> set_entry(GuestOffset grain, std::uint32_t entry);
     Result<void> write_tables();

@@ -98,22 +98,31 @@ Result<void> Vmdk::set_entry(GuestOffset grain, std::uint32_t entry) {
 }
 
 Result<void> Vmdk::write_compressed(GuestOffset cluster, std::span<const std::byte> data) {
+    const HostOffset at = TRY(place_compressed(cluster, data.size()));
+    TRY(storage_->write(at + sizeof(disk::GrainMarker), data));
+    return set_entry(cluster, static_cast<std::uint32_t>(at.bytes / sector_bytes));
+}
+
+Result<HostOffset> Vmdk::publish_compressed(GuestOffset cluster, std::uint64_t bytes) {
+    const HostOffset at = TRY(place_compressed(cluster, bytes));
+    TRY(set_entry(cluster, static_cast<std::uint32_t>(at.bytes / sector_bytes)));
+    return at + sizeof(disk::GrainMarker);
+}
+
+// Where the grain's marker, which is written here, and so many bytes have room.
+Result<HostOffset> Vmdk::place_compressed(GuestOffset cluster, std::uint64_t bytes) {
     if (!header_.compressed)
         return fail(ErrorKind::unsupported, "Only streamOptimized images hold compressed grains");
     TRY(prepare_writing(GuestRange(cluster, header_.grain_bytes)));
     const Grain old = TRY(grain_at(cluster));
     if (old.kind == MappingKind::compressed)
         return fail(ErrorKind::unsupported, "Could not write to allocated cluster for streamOptimized");
-    constexpr std::size_t head = sizeof(disk::GrainMarker);
-    Bytes grain(round_up(head + data.size(), sector_bytes));
     disk::GrainMarker marker;
     marker.sector = cluster.bytes / sector_bytes;
-    marker.bytes = static_cast<std::uint32_t>(data.size());
-    store(std::span<std::byte>(grain), marker);
-    std::copy(data.begin(), data.end(), grain.begin() + head);
-    const HostOffset at = TRY(allocate(grain.size()));
-    TRY(storage_->write(at, grain));
-    return set_entry(cluster, static_cast<std::uint32_t>(at.bytes / sector_bytes));
+    marker.bytes = static_cast<std::uint32_t>(bytes);
+    const HostOffset at = TRY(allocate(round_up(sizeof(marker) + bytes, sector_bytes)));
+    TRY(storage_->write(at, std::as_bytes(std::span(&marker, 1))));
+    return at;
 }
 
 Result<bool> Vmdk::zero(GuestRange range, bool keep_space) {

@@ -2,10 +2,12 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "qimg/operations/convert.hpp"
 
+#include <algorithm>
 #include <thread>
 
 #include "base/text.hpp"
 #include "base/try.hpp"
+#include "format/format.hpp"
 #include "image/opener.hpp"
 #include "operations/convert/bitmaps.hpp"
 #include "operations/convert/plan.hpp"
@@ -19,7 +21,11 @@ namespace qimg {
 
 namespace {
 
-constexpr std::size_t spare_slots = 2;  // being written, and waiting to be written
+// Small enough to be in a processor's cache between being read and being written. Compressing takes so long that
+// still less is worth a thread's while.
+constexpr std::uint64_t window_bytes = MiB;
+constexpr std::uint64_t packed_window_bytes = 256 * KiB;
+constexpr std::size_t spare_slots = 1;  // so that nobody waits for the next one to be planned
 
 unsigned thread_count(const ConvertOptions& options) {
     if (options.threads != 0) return options.threads;
@@ -28,6 +34,7 @@ unsigned thread_count(const ConvertOptions& options) {
 
 // A window's work and what came of it.
 struct Slot {
+    std::uint64_t number = 0;
     Work work;
     Result<void> result;
 };
@@ -70,8 +77,8 @@ Result<std::vector<RunMaker>> make_members(const Source& source, const RunOption
     return members;
 }
 
-// Windows are taken from the plan in order and written in order; so the target's bytes do not depend on the
-// number of threads.
+// Windows are taken from the plan in order and get their places in order; so the target's bytes do not depend on
+// the number of threads.
 Result<std::uint64_t> copy(const Source& source, const PlanOptions& plan_options,
                            const RunOptions& run_options, const ConvertOptions& options, Target& target,
                            Progress& progress) {
@@ -79,8 +86,16 @@ Result<std::uint64_t> copy(const Source& source, const PlanOptions& plan_options
     Plan plan(source, plan_options);
     std::vector<RunMaker> members = TRY(make_members(source, run_options, thread_count(options)));
     std::vector<Slot> slots(members.size() + spare_slots);
-    Crew crew(members.size(), slots.size(), [&](std::size_t member, std::size_t slot) {
-        slots[slot].result = members[member].make_runs(slots[slot].work);
+    Turns turns;
+    bool has_failed = false;  // guarded by turns
+    Crew crew(members.size(), slots.size(), [&](std::size_t member, std::size_t index) {
+        Slot& slot = slots[index];
+        slot.result = members[member].make_runs(slot.work);
+        turns.take(slot.number, [&] {
+            if (slot.result && !has_failed) slot.result = target.place(slot.work);
+            has_failed = has_failed || !slot.result;
+        });
+        if (slot.result) slot.result = target.write(slot.work);
     });
     const RateLimit limit(options.rate_limit);
     std::uint64_t planned = 0;
@@ -90,7 +105,9 @@ Result<std::uint64_t> copy(const Source& source, const PlanOptions& plan_options
     bool more = true;
     while (true) {
         while (more && planned - written < slots.size()) {
-            more = TRY(plan.next(slots[planned % slots.size()].work.window));
+            Slot& slot = slots[planned % slots.size()];
+            more = TRY(plan.next(slot.work.window));
+            slot.number = planned;
             if (more) crew.submit(planned++ % slots.size());
         }
         if (written == planned) return bytes_copied;
@@ -99,7 +116,6 @@ Result<std::uint64_t> copy(const Source& source, const PlanOptions& plan_options
         TRY(slot.result);
         warn(options, slot.work.window.warnings);
         warn(options, slot.work.warnings);
-        TRY(target.write(slot.work));
         bytes_copied += copied_bytes(slot.work);
         const std::uint64_t step = slot.work.window.data_bytes();
         bytes_read += step;
@@ -130,6 +146,14 @@ Result<void> check_options(const ConvertOptions& options) {
     return {};
 }
 
+// Whether the first of the sources' files lies where its blocks can be the target's as well.
+bool can_share(const Source& source, Storage* target) {
+    if (target == nullptr) return false;
+    const auto answer =
+        share_blocks(source.first().format().data_storage(), HostRange(), *target, HostOffset(0));
+    return answer.has_value() && *answer;
+}
+
 // Writing to an image while reading it would destroy it; so would writing to one that it stands on.
 Result<void> check_not_a_source(const Source& source, const ConvertOptions& options) {
     if (!source.uses(options.target.path)) return {};
@@ -156,13 +180,18 @@ Result<ConvertReport> convert(const ConvertOptions& options, Opener& opener, Pro
     PlanOptions plan;
     plan.size = options.existing_target ? source.size() : size;
     plan.unit = target.unit();
+    plan.window_bytes =
+        std::max(options.compress ? packed_window_bytes : window_bytes, source.cluster_bytes_max());
     plan.keep_zeroes = options.sparse_bytes != 0;
     RunOptions runs;
     runs.unit = target.unit();
     runs.sparse_bytes = options.sparse_bytes;
     runs.level = options.compression_level;
     if (target.compresses()) runs.codec = target.codec();
-    plan.verbatim_codec = options.compression_level ? std::nullopt : runs.codec;
+    if (!options.compression_level && !options.salvage) plan.verbatim_codec = runs.codec;
+    plan.share_with = target.shares_blocks(options);
+    // space of the target's own is not to be had there, so zeroes need not be written for it
+    if (can_share(source, plan.share_with)) plan.keep_zeroes = true;
     if (!options.existing_target && target.base() != nullptr) {
         plan.base = runs.base = target.base();
         plan.base_depth = source.depth_of(target.base()->path());

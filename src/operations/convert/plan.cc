@@ -11,12 +11,22 @@ namespace qimg {
 
 namespace {
 
+// Less than a few blocks is copied as fast.
+constexpr std::uint64_t shared_bytes_min = 64 * KiB;
+
 bool is_zero(ExtentKind kind) {
     return kind == ExtentKind::zeroes || kind == ExtentKind::unallocated;
 }
 
 bool has_data(PieceKind kind) {
-    return kind != PieceKind::keep && kind != PieceKind::zero;
+    return kind != PieceKind::keep && kind != PieceKind::zero && kind != PieceKind::share;
+}
+
+// Does `next` go on where `piece` ends, in the same way?
+bool continues(const Piece& piece, const Piece& next) {
+    if (piece.kind != next.kind) return false;
+    return piece.kind != PieceKind::share ||
+           (piece.holder == next.holder && piece.host + piece.range.length == next.host);
 }
 
 Piece make_piece(PieceKind kind, GuestRange range) {
@@ -27,9 +37,7 @@ Piece make_piece(PieceKind kind, GuestRange range) {
 }
 
 void append(std::vector<Piece>& pieces, const Piece& piece) {
-    const bool joins =
-        !pieces.empty() && pieces.back().kind == piece.kind && piece.kind != PieceKind::verbatim;
-    if (joins) {
+    if (!pieces.empty() && piece.kind != PieceKind::verbatim && continues(pieces.back(), piece)) {
         pieces.back().range.length += piece.range.length;
     } else {
         pieces.push_back(piece);
@@ -46,15 +54,18 @@ bool Window::has_data() const {
 std::uint64_t Window::data_bytes() const {
     std::uint64_t bytes = 0;
     for (const Piece& piece : pieces) {
-        if (qimg::has_data(piece.kind)) bytes += piece.range.length;
+        if (qimg::has_data(piece.kind) || piece.kind == PieceKind::share) bytes += piece.range.length;
     }
     return bytes;
 }
 
+Plan::Plan(const Source& source, const PlanOptions& options)
+    : source_(source), options_(options), window_bytes_(std::max(options.unit, options.window_bytes)) {}
+
 Result<bool> Plan::next(Window& window) {
     window.pieces.clear();
     const GuestOffset end(options_.size);
-    GuestOffset limit(std::min(round_down(at_.bytes, window_bytes) + window_bytes, end.bytes));
+    GuestOffset limit(std::min(round_down(at_.bytes, window_bytes_) + window_bytes_, end.bytes));
     window.range = GuestRange(at_, 0);
     bool with_data = false;
     while (at_ < limit) {
@@ -63,7 +74,7 @@ Result<bool> Plan::next(Window& window) {
         // what needs no buffer may go on for as many windows as it likes
         if (!with_data && piece.range.end() > limit) {
             const bool to_the_end = piece.range.end() >= end;
-            limit = to_the_end ? end : GuestOffset(round_down(piece.range.end().bytes, window_bytes));
+            limit = to_the_end ? end : GuestOffset(round_down(piece.range.end().bytes, window_bytes_));
         }
         piece.range = GuestRange::between(at_, std::min(piece.range.end(), limit));
         append(window.pieces, piece);
@@ -80,7 +91,7 @@ Result<Piece> Plan::piece_at(GuestOffset at) {
     Piece piece = TRY(classify(at));
     while (piece.range.end() < end && !is_aligned(piece.range.end().bytes, options_.unit)) {
         const Piece more = TRY(classify(piece.range.end()));
-        if (more.kind != piece.kind) break;
+        if (!continues(piece, more)) break;
         piece.range.length += more.range.length;
     }
     const GuestOffset whole =
@@ -105,10 +116,15 @@ Result<Piece> Plan::classify(GuestOffset at) {
         if (last_->kind == PieceKind::read && is_verbatim(extent)) {
             last_ = Piece{PieceKind::verbatim, extent.range, extent.holder, *extent.host,
                           extent.compressed_bytes};
+        } else if (last_->kind == PieceKind::read) {
+            const std::uint64_t bytes = shareable_bytes(extent);
+            if (bytes != 0)
+                last_ = Piece{PieceKind::share, GuestRange(at, bytes), extent.holder, *extent.host, 0};
         }
     }
     Piece rest = *last_;
     rest.range = GuestRange::between(at, last_->range.end());
+    if (rest.kind == PieceKind::share) rest.host += at - last_->range.start;
     // a part of a compressed cluster cannot be taken over
     if (rest.kind == PieceKind::verbatim && !(rest.range == last_->range)) rest.kind = PieceKind::read;
     return rest;
@@ -159,6 +175,25 @@ Result<Piece> Plan::classify_over_base(const SourceExtent& extent) const {
     if (!is_zero(extent.kind)) return make_piece(base_is_zero ? PieceKind::read : data, range);
     if (base_is_zero) return make_piece(PieceKind::keep, range);
     return make_piece(options_.keep_zeroes ? PieceKind::zero : PieceKind::read, range);
+}
+
+// How much of the extent, from its start, the target's file can have without copying; 0: nothing.
+std::uint64_t Plan::shareable_bytes(const SourceExtent& extent) {
+    if (options_.share_with == nullptr || extent.kind != ExtentKind::data || !extent.host) return 0;
+    if (extent.has_faults || !is_aligned(extent.range.start.bytes, shared_unit) ||
+        !is_aligned(extent.host->bytes, shared_unit)) {
+        return 0;
+    }
+    const std::uint64_t bytes = round_down(last_->range.length, std::max(shared_unit, options_.unit));
+    return bytes >= shared_bytes_min && can_share(*extent.holder) ? bytes : 0;
+}
+
+bool Plan::can_share(const Image& holder) {
+    const auto known = can_share_.find(&holder);
+    if (known != can_share_.end()) return known->second;
+    const auto answer =
+        share_blocks(holder.format().data_storage(), HostRange(), *options_.share_with, HostOffset(0));
+    return can_share_[&holder] = answer.has_value() && *answer;
 }
 
 bool Plan::is_verbatim(const SourceExtent& extent) const {

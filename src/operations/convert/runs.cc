@@ -14,6 +14,9 @@ namespace {
 
 constexpr std::uint64_t block_bytes_max = 4096;  // what file systems make holes of
 
+// Only a stream shorter than this can be one of nothing but zeroes: they are known to compress very well.
+constexpr std::uint64_t may_be_zeroes_bytes = 4 * KiB;
+
 // Zeroes are looked for in blocks of this size, which sparse_bytes is a multiple of.
 std::uint64_t block_bytes(std::uint64_t sparse_bytes) {
     return std::min(sparse_bytes & (~sparse_bytes + 1), block_bytes_max);
@@ -21,6 +24,18 @@ std::uint64_t block_bytes(std::uint64_t sparse_bytes) {
 
 std::span<std::byte> slice(Bytes& buffer, const Window& window, GuestRange part) {
     return std::span(buffer).subspan(part.start - window.range.start, part.length);
+}
+
+// How many compressed clusters from the first one on lie one behind the other.
+std::size_t count_neighbours(std::span<const Piece> pieces) {
+    const auto follows = [](const Piece& next, const Piece& piece) {
+        return next.kind == PieceKind::verbatim && next.holder == piece.holder && next.host >= piece.host &&
+               next.host - piece.host <= piece.compressed_bytes;
+    };
+    std::size_t count = 1;
+    while (count < pieces.size() && follows(pieces[count], pieces[count - 1]))
+        ++count;
+    return count;
 }
 
 void add_run(Work& work, const Run& run) {
@@ -51,17 +66,30 @@ Result<void> RunMaker::make_runs(Work& work) {
     work.non_zero.clear();
     work.compressed.clear();
     work.warnings.clear();
+    work.placed.clear();
+    work.shared.clear();
     // whole units: a compressed cluster is never cut short
     if (work.window.has_data()) work.data.resize(round_up(work.window.range.length, options_.unit));
-    for (const Piece& piece : work.window.pieces) {
+    const std::span<const Piece> pieces(work.window.pieces);
+    for (std::size_t i = 0; i < pieces.size(); ++i) {
+        const Piece& piece = pieces[i];
         switch (piece.kind) {
             case PieceKind::keep:
                 break;
             case PieceKind::zero:
                 add_run(work, Run{.kind = RunKind::zero, .range = piece.range});
                 break;
-            case PieceKind::verbatim:
-                TRY(take_verbatim(work, piece));
+            case PieceKind::verbatim: {
+                const std::size_t count = count_neighbours(pieces.subspan(i));
+                TRY(take_neighbours(work, pieces.subspan(i, count)));
+                i += count - 1;
+                break;
+            }
+            case PieceKind::share:
+                work.runs.push_back(Run{.kind = RunKind::share,
+                                        .range = piece.range,
+                                        .from = &piece.holder->format().data_storage(),
+                                        .from_host = piece.host});
                 break;
             case PieceKind::read:
             case PieceKind::compare:
@@ -72,13 +100,33 @@ Result<void> RunMaker::make_runs(Work& work) {
     return {};
 }
 
-// Decompressing shows how long the stream is and that it is whole, at a fraction of what compressing costs.
-Result<void> RunMaker::take_verbatim(Work& work, const Piece& piece) const {
-    Bytes stream(piece.compressed_bytes);
-    const auto read = piece.holder->format().data_storage().read(piece.host, stream);
-    if (!read) return fail_at("reading", piece.range.start, read.error());
+// Clusters whose streams lie behind one another are read at once.
+Result<void> RunMaker::take_neighbours(Work& work, std::span<const Piece> pieces) const {
+    const Piece& first = pieces.front();
+    const Piece& last = pieces.back();
+    work.streams.resize(last.host - first.host + last.compressed_bytes);
+    const auto read = first.holder->format().data_storage().read(first.host, work.streams);
+    if (!read) return fail_at("reading", first.range.start, read.error());
+    for (const Piece& piece : pieces) {
+        TRY(take_verbatim(work, piece,
+                          std::span(work.streams).subspan(piece.host - first.host, piece.compressed_bytes)));
+    }
+    return {};
+}
+
+// `stored` ends with a sector that may hold the beginning of another stream: only what belongs to this one goes on.
+Result<void> RunMaker::take_verbatim(Work& work, const Piece& piece,
+                                     std::span<const std::byte> stored) const {
+    if (stored.size() > may_be_zeroes_bytes) {
+        const auto length = stream_length(*options_.codec, stored, options_.unit);
+        if (length && *length < options_.unit) {
+            append_compressed(work, piece.range, stored.first(*length));
+            return {};
+        }
+    }
+    // Decompressing shows how long the stream is and that it is whole, at a fraction of what compressing costs.
     const auto cluster = slice(work.data, work.window, GuestRange(piece.range.start, options_.unit));
-    const auto length = decompress(*options_.codec, stream, cluster);
+    const auto length = decompress(*options_.codec, stored, cluster);
     if (!length) {
         Error damage = length.error();
         damage.message = fmt::format("{}: compressed cluster at {:#x}: {}", printable(piece.holder->path()),
@@ -88,7 +136,7 @@ Result<void> RunMaker::take_verbatim(Work& work, const Piece& piece) const {
     if (options_.sparse_bytes != 0 && is_zero(cluster)) {
         add_run(work, Run{.kind = RunKind::zero, .range = piece.range});
     } else if (*length < options_.unit) {
-        append_compressed(work, piece.range, std::span(stream).first(*length));
+        append_compressed(work, piece.range, stored.first(*length));
     } else {
         add_data(work, piece.range);
     }

@@ -15,7 +15,7 @@
 
 namespace qimg {
 
-enum class RunKind { zero, data, compressed };
+enum class RunKind { zero, data, compressed, share };
 
 // A part of a window that is written in one way. Parts that the target has already are in no run.
 struct Run {
@@ -23,6 +23,23 @@ struct Run {
     GuestRange range;
     std::size_t first = 0;  // compressed: where in `compressed` it lies, and how long it is
     std::size_t bytes = 0;
+    const Storage* from = nullptr;  // share: the file that it lies in, and where
+    HostOffset from_host{};
+};
+
+// Bytes that have their place in the target's file, and are to be brought there.
+struct PlacedBytes {
+    GuestOffset at;
+    HostOffset host;
+    std::span<const std::byte> bytes;  // of `data` or `compressed`
+};
+
+// The same, to be had by sharing blocks.
+struct PlacedShare {
+    GuestOffset at;
+    HostOffset host;
+    const Storage* from = nullptr;
+    HostRange from_host;
 };
 
 // One window's worth of work, from plan to result. The buffers stay when it is used again.
@@ -33,7 +50,10 @@ struct Work {
     Bytes data;                        // the window's bytes
     Bytes base;                        // the backing file's
     Bytes compressed;
+    Bytes streams;                      // compressed clusters as they lie in the source's file
     std::vector<std::string> warnings;  // about what could not be salvaged
+    std::vector<PlacedBytes> placed;    // what the target has made of it
+    std::vector<PlacedShare> shared;
 };
 
 struct RunOptions {
@@ -56,7 +76,8 @@ class RunMaker {
   private:
     RunMaker(const Source& source, const RunOptions& options) : source_(&source), options_(options) {}
 
-    Result<void> take_verbatim(Work& work, const Piece& piece) const;
+    Result<void> take_neighbours(Work& work, std::span<const Piece> pieces) const;
+    Result<void> take_verbatim(Work& work, const Piece& piece, std::span<const std::byte> stored) const;
     Result<void> read_piece(Work& work, const Piece& piece);
     GuestRange leading_zeroes(Work& work, GuestRange part) const;
     void split(Work& work, GuestRange part);

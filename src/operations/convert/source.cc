@@ -7,6 +7,7 @@
 #include "base/text.hpp"
 #include "base/try.hpp"
 #include "format/format.hpp"
+#include "operations/cluster_sizes.hpp"
 #include "operations/same_file.hpp"
 #include "operations/snapshot_view.hpp"
 
@@ -25,6 +26,10 @@ std::string why(const Error& cause) {
 // The names of the files that one image of a chain is made of.
 bool is_made_of(const Image& image, const std::string& path) {
     return is_same_file(image.path(), path) || is_same_file(image.format().data_storage().name(), path);
+}
+
+bool fails_on_purpose(const Image& image) {
+    return image.assembly() != nullptr && !image.assembly()->guest_faults.empty();
 }
 
 }  // namespace
@@ -102,8 +107,10 @@ Result<SourceExtent> Source::extent(GuestRange range) const {
     found.host = extent->host;
     found.compressed_bytes = extent->compressed_bytes;
     found.holder = part.image.get();
-    for (unsigned depth = 0; depth < extent->depth && found.holder != nullptr; ++depth) {
+    found.has_faults = fails_on_purpose(*found.holder);
+    for (unsigned depth = 0; depth < extent->depth && found.holder->backing() != nullptr; ++depth) {
         found.holder = found.holder->backing();
+        found.has_faults = found.has_faults || fails_on_purpose(*found.holder);
     }
     return found;
 }
@@ -134,6 +141,13 @@ SourceExtent Source::salvage_extent(GuestRange range, std::vector<std::string>& 
         }
         range.length = round_up(range.length / 2, sector_bytes);
     }
+}
+
+std::uint64_t Source::cluster_bytes_max() const {
+    std::uint64_t bytes = 0;
+    for (const Part& part : parts_)
+        bytes = std::max(bytes, largest_cluster_bytes(part.image.get()));
+    return bytes;
 }
 
 bool Source::uses(const std::string& path) const {

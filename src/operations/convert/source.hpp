@@ -19,7 +19,8 @@ struct SourceExtent {
     GuestRange range;
     ExtentKind kind = ExtentKind::unallocated;
     unsigned depth = 0;
-    const Image* holder = nullptr;  // compressed: the image of the chain whose file has the cluster
+    const Image* holder = nullptr;  // the image of the chain that it comes from
+    bool has_faults = false;        // reading it goes through images that fail on purpose
     std::optional<HostOffset> host;
     std::uint64_t compressed_bytes = 0;
 };
@@ -40,6 +41,8 @@ class Source {
 
     // The only image, or the first one.
     Image& first() const { return *parts_.front().image; }
+    // The largest in any of the images, bytes.
+    std::uint64_t cluster_bytes_max() const;
     // True when one of the files of one of the chains is the file `path`.
     bool uses(const std::string& path) const;
     // How deep in the chain the file `path` is an image; only told for a single source whose start is

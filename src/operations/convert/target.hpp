@@ -36,8 +36,14 @@ class Target {
 
     Image& image() { return *image_; }
 
-    // Writes what a window has turned into. Errors name the guest offset.
-    Result<void> write(const Work& work);
+    // Whether files' blocks may become its own: null, or the storage that guest data is in.
+    Storage* shares_blocks(const ConvertOptions& options) const;
+
+    // Finds space for what a window has turned into, in guest order. An image that was there before has the
+    // bytes afterwards: nothing may point to space that they are still to come to. For a new one, write()
+    // brings them, from any thread and in any order. Errors name the guest offset.
+    Result<void> place(Work& work);
+    Result<void> write(const Work& work) const;
     // Makes everything durable and, for a new image, visible under its name.
     Result<void> finish();
 
@@ -45,9 +51,12 @@ class Target {
     Target(std::unique_ptr<Image> image, NewFiles files)
         : files_(std::move(files)), image_(std::move(image)) {}
 
-    Result<void> write_run(const Work& work, const Run& run);
-    Result<void> write_data(const Work& work, GuestRange range);
-    Result<void> fill(const Work& work, const Reservation& reservation) const;
+    Result<void> place_run(Work& work, const Run& run);
+    Result<void> place_data(Work& work, const Run& run);
+    Result<Reservation> find_space(GuestRange range, bool& is_published);
+    Result<void> fill(Work& work, const Run& run, const Reservation& reservation) const;
+    Result<void> put(Work& work, const PlacedBytes& bytes) const;
+    Result<void> share(const PlacedShare& part) const;
     Result<void> reach_space_end();
 
     NewFiles files_;  // none: the image was there before. They outlive image_, which writes to them

@@ -241,3 +241,17 @@ TEST_CASE("levels that a codec does not have are refused") {
     CHECK_FALSE(make_compressor(Codec::zstd, 20));
     CHECK(make_compressor(Codec::zstd, 0).error().kind == ErrorKind::invalid_argument);
 }
+
+TEST_CASE("a zstd stream tells how long it is, a zlib stream does not") {
+    const Bytes cluster = text_like(64 * KiB, 3);
+    Bytes stored = compressed(Codec::zstd, std::nullopt, cluster);
+    const std::size_t length = stored.size();
+    const Bytes neighbour = noise(700);
+    stored.insert(stored.end(), neighbour.begin(), neighbour.end());
+    CHECK(stream_length(Codec::zstd, stored, cluster.size()) == length);
+    CHECK_FALSE(stream_length(Codec::zstd, stored, 2 * cluster.size()));
+    CHECK_FALSE(stream_length(Codec::zstd, std::span(stored).first(length - 1), cluster.size()));
+    stored[0] ^= std::byte{1};
+    CHECK_FALSE(stream_length(Codec::zstd, stored, cluster.size()));
+    CHECK_FALSE(stream_length(Codec::zlib, compressed(Codec::zlib, std::nullopt, cluster), cluster.size()));
+}

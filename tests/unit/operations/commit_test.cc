@@ -52,6 +52,28 @@ TEST_CASE("without emptying the overlay stays as it is") {
     CHECK(chain.read("base") == chain.read("top"));
 }
 
+TEST_CASE("a long overlay goes into its base piece by piece, whatever their clusters are") {
+    for (const std::uint64_t cluster_bytes : {4 * KiB, 64 * KiB, 2 * MiB}) {
+        CAPTURE(cluster_bytes);
+        MemoryChain chain;
+        Qcow2Layout layout;
+        layout.cluster_bytes = cluster_bytes;
+        chain.add("base", 32 * MiB, "", layout);
+        chain.add("top", 32 * MiB, "base");
+        chain.write("base", 5 * MiB, 9 * MiB, 1);
+        for (std::uint64_t at = 0; at < 32 * MiB; at += 256 * KiB)
+            chain.write("top", at, 64 * KiB, static_cast<int>(at / (256 * KiB)) + 2);
+        chain.write("top", 16 * MiB + 17, 7 * MiB, 200);
+        chain.zero("top", 6 * MiB, 3 * MiB);
+        const Bytes before = chain.read("top");
+        must_commit(chain);
+        CHECK(chain.read("base") == before);
+        CHECK(chain.read("top") == before);
+        CHECK(chain.findings("base") == 0);
+        CHECK(chain.findings("top") == 0);
+    }
+}
+
 TEST_CASE("a base grows to the overlay's length, and keeps a greater one") {
     for (const std::uint64_t bytes : {256 * KiB, 2 * MiB}) {
         MemoryChain chain;

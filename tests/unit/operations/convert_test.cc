@@ -110,7 +110,7 @@ TEST_CASE("windows follow one another without gaps, and those with data are not 
             piece_end = piece.range.end();
         }
         CHECK(piece_end == window.range.end());
-        if (window.has_data()) CHECK(window.range.length <= Plan::window_bytes);
+        if (window.has_data()) CHECK(window.range.length <= Plan::window_bytes_max);
         end = window.range.end();
     }
     CHECK(end.bytes == 64 * MiB);
@@ -163,6 +163,43 @@ TEST_CASE("compressed clusters are taken over only when codec and cluster size a
     PlanOptions other_size = same;
     other_size.unit = 128 * KiB;
     CHECK(all_windows(source, other_size)[0].pieces[1].kind == PieceKind::read);
+}
+
+TEST_CASE("of compressed clusters that lie side by side each takes only its own stream along") {
+    for (const Codec codec : {Codec::zlib, Codec::zstd}) {
+        Qcow2Layout layout;
+        layout.compression_type = codec == Codec::zstd ? "zstd" : "zlib";
+        Disk disk(4 * MiB, layout);
+        std::mt19937 random(3);
+        std::vector<Bytes> clusters;
+        for (std::uint64_t i = 0; i < 40; ++i) {
+            // half of it is noise, so that the streams are of several sectors; the last one is of zeroes
+            Bytes& cluster = clusters.emplace_back(64 * KiB);
+            for (std::size_t k = 0; i < 39 && k < 32 * KiB + i; ++k)
+                cluster[k] = std::byte(random() & 0xff);
+            disk.write_compressed(i * 64 * KiB, cluster, codec);
+        }
+        const Source source = disk.source();
+        PlanOptions plan = unit_of(64 * KiB);
+        plan.verbatim_codec = codec;
+        RunOptions options;
+        options.unit = 64 * KiB;
+        options.sparse_bytes = 4096;
+        options.codec = codec;
+        std::size_t seen = 0;
+        for (const Window& window : all_windows(source, plan)) {
+            const Work work = run(source, window, options);
+            for (const Run& run : work.runs) {
+                if (run.kind != RunKind::compressed) continue;
+                const auto stream = std::span(work.compressed).subspan(run.first, run.bytes);
+                Bytes back(64 * KiB);
+                CHECK(decompress(codec, stream, back) == stream.size());
+                CHECK(back == clusters[run.range.start.bytes / (64 * KiB)]);
+                ++seen;
+            }
+        }
+        CHECK(seen == 39);
+    }
 }
 
 TEST_CASE("zeroes inside data are left out when they are long enough") {
@@ -234,6 +271,19 @@ TEST_CASE("a crew does every slot, the first few without threads") {
     crew.submit(2);
     crew.wait(2);
     CHECK(seen[2] == 2);
+}
+
+TEST_CASE("turns are taken in the order of their numbers") {
+    Turns turns;
+    std::vector<std::uint64_t> order;
+    {
+        std::vector<std::jthread> threads;
+        for (const std::uint64_t number : {3u, 1u, 2u, 0u}) {
+            threads.emplace_back(
+                [&turns, &order, number] { turns.take(number, [&] { order.push_back(number); }); });
+        }
+    }
+    CHECK(order == std::vector<std::uint64_t>{0, 1, 2, 3});
 }
 
 TEST_CASE("of a part of a disk, nothing around it is seen") {

@@ -60,6 +60,27 @@ TEST_CASE("what both chains have from the same place is not read") {
     CHECK(chain.allocated("top") == 64 * KiB);
 }
 
+TEST_CASE("long chains are compared piece by piece, whatever their clusters are") {
+    for (const std::uint64_t cluster_bytes : {4 * KiB, 64 * KiB, 2 * MiB}) {
+        CAPTURE(cluster_bytes);
+        MemoryChain chain;
+        Qcow2Layout layout;
+        layout.cluster_bytes = cluster_bytes;
+        for (const char* name : {"old", "new"}) {
+            chain.add(name, 32 * MiB);
+            chain.write(name, 0, 24 * MiB, 1);
+        }
+        chain.add("top", 32 * MiB, "old", layout);
+        for (std::uint64_t at = 0; at < 32 * MiB; at += 768 * KiB)
+            chain.write("new", at, 64 * KiB, 3);
+        for (std::uint64_t at = 0; at < 32 * MiB; at += 512 * KiB)
+            chain.write("top", at, 64 * KiB, 4);
+        must_rebase(chain, "new");
+        if (cluster_bytes < 768 * KiB) CHECK(chain.allocated("top") < 24 * MiB);
+        must_rebase(chain, "");
+    }
+}
+
 TEST_CASE("behind the end of a chain there are zeroes") {
     MemoryChain chain;
     chain.add("short", 128 * KiB);

@@ -9,6 +9,7 @@
 
 #include "base/bytes.hpp"
 #include "qimg/storage.hpp"
+#include "storage/faults.hpp"
 
 using namespace qimg;
 
@@ -31,6 +32,26 @@ Bytes read_back(const Storage& storage, std::uint64_t at, std::size_t count) {
     Bytes out(count, std::byte{0xee});
     REQUIRE(storage.read(HostOffset(at), out));
     return out;
+}
+
+// Whether blocks can be shared is the file system's; that nothing else happens is ours.
+void check_sharing(Storage& storage) {
+    REQUIRE(storage.write(HostOffset(4096), filled(8192, 0x5a)));
+    const auto memory = memory_storage();
+    CHECK_FALSE(share_blocks(storage, HostRange(), *memory, HostOffset(0)).value());
+    CHECK_FALSE(share_blocks(*memory, HostRange(), storage, HostOffset(0)).value());
+    const Folder folder;
+    const auto other = create_file(folder.path / "other").value();
+    const bool can_share = share_blocks(storage, HostRange(), *other, HostOffset(0)).value();
+    CHECK(other->size().value() == 0);
+    const bool is_shared =
+        share_blocks(storage, HostRange(HostOffset(4096), 8192), *other, HostOffset(12288)).value();
+    CHECK(is_shared == can_share);
+    CHECK(other->size().value() == (is_shared ? 20480 : 0));
+    if (is_shared) CHECK(read_back(*other, 12288, 8192) == filled(8192, 0x5a));
+    // no file system shares parts of blocks
+    CHECK_FALSE(share_blocks(storage, HostRange(HostOffset(4097), 512), *other, HostOffset(512)).value());
+    REQUIRE(storage.resize(4096));
 }
 
 void check_contract(Storage& storage) {
@@ -59,6 +80,17 @@ void check_contract(Storage& storage) {
     CHECK(storage.extent(HostOffset(4096)).value().length == 0);
     CHECK(storage.extent(HostOffset(0)).value().length > 0);
     REQUIRE(storage.flush());
+
+    // nothing but time: neither content nor size
+    REQUIRE(storage.write(HostOffset(1000), filled(500, 0xcd)));
+    storage.start_writeback(HostRange(HostOffset(0), 1200));
+    storage.start_writeback(HostRange(HostOffset(1200), 100000));
+    storage.start_writeback(HostRange(HostOffset(1ull << 63), 100));
+    storage.start_writeback(HostRange());
+    CHECK(storage.size().value() == 4096);
+    CHECK(read_back(storage, 1000, 500) == filled(500, 0xcd));
+
+    check_sharing(storage);
 }
 
 }  // namespace
@@ -121,6 +153,18 @@ TEST_CASE("an opened file keeps the storage contract") {
     REQUIRE(create_file(path).value()->commit());
     auto file = open_file(path, {.access = Access::read_write}).value();
     check_contract(*file);
+}
+
+TEST_CASE("where calls are to fail, none may pass by: there is no descriptor") {
+    const Folder folder;
+    const std::string path = folder.path / "file";
+    REQUIRE(create_file(path).value()->commit());
+    auto file = open_file(path, {.access = Access::read_write}).value();
+    CHECK(file->descriptor().has_value());
+    CHECK(borrow_storage(*file)->descriptor() == file->descriptor());
+    Fault fault;
+    fault.operation = Fault::Operation::flush;
+    CHECK_FALSE(faulty_storage(std::move(file), {fault})->descriptor().has_value());
 }
 
 TEST_CASE("two readers share an image, a writer is alone") {
