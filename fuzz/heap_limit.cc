@@ -16,7 +16,11 @@
 #endif
 
 #ifdef QIMG_COUNTS_HEAP
-#include <sanitizer/allocator_interface.h>
+// g++ has them without the header that declares them
+extern "C" int __sanitizer_install_malloc_and_free_hooks(void (*on_allocation)(const volatile void*,
+                                                                               std::size_t),
+                                                         void (*on_release)(const volatile void*));
+extern "C" std::size_t __sanitizer_get_allocated_size(const volatile void* block);
 #endif
 
 namespace qimg::fuzz {

@@ -15,10 +15,13 @@ namespace {
 
 using partition::TableRule;
 
+// Sums of sectors that fit 64 bits.
+__extension__ using Wide = unsigned __int128;
+
 // From first to last, both included; `first > last` is none at all.
 struct Span {
-    unsigned __int128 first;
-    unsigned __int128 last;
+    Wide first;
+    Wide last;
 };
 
 class Judge {
@@ -83,7 +86,7 @@ class Judge {
         std::vector<Span> partitions;
         for (std::uint64_t at = 446; at < 510; at += 16) {
             const std::uint64_t type = number(at + 4, 1);
-            const unsigned __int128 first = number(at + 8, 4);
+            const Wide first = number(at + 8, 4);
             if (type == 0xee && !protective) protective = at;
             if (type != 0xee && type != 0) partitions.push_back({first, first + number(at + 12, 4) - 1});
         }
@@ -108,7 +111,7 @@ class Judge {
             return std::nullopt;
         const std::uint64_t entry = number(header.at + 84, 4);
         const std::uint64_t total = number(header.at + 80, 4) * entry;
-        const unsigned __int128 start = static_cast<unsigned __int128>(number(header.at + 72, 8)) * sector_;
+        const Wide start = static_cast<Wide>(number(header.at + 72, 8)) * sector_;
         // not the specification's: no more than 1 MiB of them
         if (entry < 128 || entry % 8 != 0 || total > 1u << 20 || start >= sectors_ * sector_ ||
             start + total > disk_bytes_)

@@ -44,7 +44,6 @@ HOMES = {
     "fmt/*": ["src/*", "tests/*", "fuzz/*"],
     "doctest/*": ["tests/*"],
     "benchmark/*": ["tests/bench/*"],
-    "sanitizer/*": ["fuzz/*"],
 }
 ONE_FILE_ONLY = ["libfyaml.h"]
 SYSTEM = re.compile(r"^([a-z_]+|(sys|linux|net|netinet|arpa)/[a-z_]+\.h"
