@@ -235,9 +235,13 @@ TEST_CASE("what is not the format that it is said to be, or could be another") {
     OneFile with_footer = raw_file();
     with_footer.put_text(MiB - 512, "conectix");
     CHECK(with_footer.codes() == Codes{"foreign-format"});
-    OneFile sparse = raw_file();
-    sparse.put_text(0, "KDMV");
-    CHECK(sparse.codes() == Codes{"foreign-format"});
+    OneFile foreign = raw_file();
+    foreign.put_text(0, "vhdxfile");
+    CHECK(foreign.codes() == Codes{"foreign-format"});
+    // one of ours by its first bytes, and by no others
+    OneFile vmdk = raw_file();
+    vmdk.put_text(0, "KDMV");
+    CHECK(vmdk.codes() == Codes{"unknown-feature"});  // its version is 0
 }
 
 TEST_CASE("partition tables of a raw disk that do not fit it, or each other") {
