@@ -57,8 +57,10 @@ void release_all(int descriptor) {
 
 std::string users_text(const std::string& path) {
     std::string text;
-    for (const FileUser& user : file_users(path))
-        text += (text.empty() ? "" : "; ") + user_text(user);
+    for (const FileUser& user : file_users(path)) {
+        if (!text.empty()) text += "; ";
+        text += user_text(user);
+    }
     return text.empty() ? "this process, or one of another user, whom root can see" : text;
 }
 
