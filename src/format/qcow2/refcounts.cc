@@ -112,7 +112,7 @@ Result<void> Refcounts::ensure_block(std::uint64_t index) {
     if (index >= table_.size()) TRY(grow_table(index + 1));
     while (table_[index] == 0) {
         const ClusterRun free = TRY(find_free(1, true));
-        const std::uint64_t counted_in = free.first / geometry_.refcount_block_entries();
+        const std::uint64_t counted_in = geometry_.refcount_block_of(free.first);
         if (counted_in != index && (counted_in >= table_.size() || table_[counted_in] == 0)) {
             TRY(ensure_block(counted_in));
             continue;
@@ -123,8 +123,7 @@ Result<void> Refcounts::ensure_block(std::uint64_t index) {
         blocks_[index] = std::move(fresh);
         set_table_entry(index, geometry_.offset_of(free.first));
         Block* counting = TRY(read_block(counted_in));
-        set_refcount(counting->bytes, geometry_.refcount_order(),
-                     free.first % geometry_.refcount_block_entries(), 1);
+        set_refcount(counting->bytes, geometry_.refcount_order(), geometry_.refcount_entry_of(free.first), 1);
         mark_dirty(*counting);
         search_start_ = std::max(search_start_, free.first + 1);
         mark_dirty(*blocks_[index]);
@@ -251,7 +250,7 @@ Result<void> Refcounts::change(ClusterRun run, bool up) {
     const unsigned order = geometry_.refcount_order();
     const std::uint64_t end = run.first + run.count;
     for (std::uint64_t cluster = run.first; cluster < end;) {
-        const std::uint64_t index = cluster / entries;
+        const std::uint64_t index = geometry_.refcount_block_of(cluster);
         const std::uint64_t base = index * entries;
         const EntryRange part{cluster - base, std::min(end - base, entries)};
         if (index >= table_.size() || table_[index] == 0) return cannot_change(cluster, up);
