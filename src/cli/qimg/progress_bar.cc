@@ -5,6 +5,7 @@
 #include <signal.h>
 #include <unistd.h>
 
+#include <cmath>
 #include <cstdio>
 
 #include "cli/qimg/messages.hpp"
@@ -65,7 +66,7 @@ void ProgressBar::update(std::uint64_t done, std::uint64_t total) {
     }
     if (mode_ == Mode::later && std::chrono::steady_clock::now() - started_ > patience) mode_ = Mode::on;
     if (mode_ != Mode::on) return;
-    if (percent >= drawn_ + step_percent || done >= total) draw(percent);
+    if (std::abs(percent - drawn_) >= step_percent || done >= total) draw(percent);
 }
 
 }  // namespace qimg::cli

@@ -23,17 +23,17 @@ class Plan {
   public:
     Plan(const Geometry& geometry, ClusterCounts& counts) : geometry_(geometry), counts_(counts) {}
 
-    // Blocks for all clusters with references, those of the blocks and of the table included: each round may
-    // use clusters that need one block more.
-    void make() {
-        for (;;) {
-            while (add_missing_blocks()) {
-            }
-            const std::uint64_t clusters = geometry_.clusters_for(blocks_.size() * table_entry_bytes);
-            if (clusters <= table_.count) return;
-            for (std::uint64_t i = 0; i < table_.count; ++i)
-                counts_.set(table_.first + i, 0);
-            table_ = take(clusters);
+    // Blocks for all clusters with references, those of the blocks and of the table included: each walk may
+    // use clusters that need one block more, until one finds nothing to add. Returns how many walks it took.
+    std::uint64_t make(Progress& progress) {
+        for (std::uint64_t walks = 1;; ++walks) {
+            const bool added_blocks = add_missing_blocks();
+            const bool grew = fit_table();
+            // one more is the least that follows a walk that added something, and the writing
+            const std::uint64_t expected = std::max<std::uint64_t>(walks, walks_min) + 1;
+            progress.update(walks, expected);
+            if (!added_blocks && !grew) return walks;
+            if (walks + 1 == expected) progress.update(walks, expected + 1);
         }
     }
 
@@ -59,6 +59,15 @@ class Plan {
         return added || blocks_.size() < divide_up(counts_.clusters(), geometry_.refcount_block_entries());
     }
 
+    bool fit_table() {
+        const std::uint64_t clusters = geometry_.clusters_for(blocks_.size() * table_entry_bytes);
+        if (clusters <= table_.count) return false;
+        for (std::uint64_t i = 0; i < table_.count; ++i)
+            counts_.set(table_.first + i, 0);
+        table_ = take(clusters);
+        return true;
+    }
+
     // The first run of free clusters, maybe behind the end of the file.
     ClusterRun take(std::uint64_t count) {
         // what was passed over stays in use
@@ -72,6 +81,8 @@ class Plan {
         counts_.add(run, 1, ignore_overflow);
         return run;
     }
+
+    static constexpr std::uint64_t walks_min = 2;  // one adds, one finds that all is there
 
     Geometry geometry_;
     ClusterCounts& counts_;
@@ -129,7 +140,7 @@ void fill_block(std::span<std::byte> block, unsigned order, std::uint64_t first,
 Result<void> write_refcount_structures(Qcow2& image, const Geometry& geometry, ClusterCounts& counts,
                                        Progress& progress) {
     Plan plan(geometry, counts);
-    plan.make();
+    const std::uint64_t walks = plan.make(progress);
     Bytes table(plan.table().count * geometry.cluster_bytes());
     if (table.size() > refcount_table_bytes_max) {
         return failf(ErrorKind::no_space, "{}: the refcount table would exceed {} MiB",
@@ -143,7 +154,8 @@ Result<void> write_refcount_structures(Qcow2& image, const Geometry& geometry, C
         fill_block(block, geometry.refcount_order(), i * entries, entries, counts);
         store(std::span(table).subspan(i * table_entry_bytes),
               be64(geometry.offset_of(plan.blocks()[i]).bytes));
-        progress.update(i + 1, plan.blocks().size());
+        // the writing counts as one walk more
+        progress.update(walks * plan.blocks().size() + i + 1, (walks + 1) * plan.blocks().size());
     }
     TRY(writer.finish());
     TRY(image.storage().write(geometry.offset_of(plan.table().first), table));

@@ -225,6 +225,9 @@ void RunMaker::add_data(Work& work, GuestRange part) const {
         const GuestRange range(at, std::min(block, part.end() - at));
         if (!is_zero(slice(work.data, work.window, range))) add(range);
     }
+    const GuestOffset end = work.non_zero.empty() ? part.start : work.non_zero.back().end();
+    if (end > part.start && end < part.end() && part.end() - end < options_.sparse_bytes)
+        work.non_zero.back().length += part.end() - end;
 }
 
 void RunMaker::add_compressed(Work& work, GuestRange part) {
