@@ -24,7 +24,7 @@ constexpr int raw_deflate = -window_bits;    // zlib's way to say: no header, no
 constexpr int raw_deflate_any_window = -15;  // for reading: other writers may not have kept to 4 KiB
 constexpr int zlib_any_window = 15;          // with header and checksum
 constexpr int memory_level = 9;              // zlib's best, for a cluster at a time
-constexpr int zstd_default_level = 3;
+constexpr int zstd_default_level = 1;
 constexpr int zstd_highest_level = 19;  // levels above need much memory in the reader, too
 constexpr int zlib_highest_level = 9;
 

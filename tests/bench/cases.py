@@ -77,7 +77,7 @@ def table_changes(scale):
 def compression():
     same, to = ('content', 'clean', 'properties'), '{packed_raw} {out}'
     yield both('convert raw → qcow2 -c zlib', f'convert -f raw -O qcow2 -c {to}', 15, same, flushes=True, size_most=1.12)
-    yield Case('convert raw → qcow2 -c zlib, as small', f'{{qimg}} convert -f raw -O qcow2 -c --compression-level 6 {to}',
+    yield Case('convert raw → qcow2 -c zlib, as small', f'{{qimg}} convert -f raw -O qcow2 -c -o compression_level=6 {to}',
                f'qemu-img convert -f raw -O qcow2 -c {to}', 1.9, same, flushes=True, size_most=1.005)
     zstd = f'-f raw -O qcow2 -c -o compression_type=zstd {to}'
     yield Case('convert raw → qcow2 -c zstd', f'{{qimg}} convert {zstd}', f'qemu-img convert -W -m 16 {zstd}', 2, same,

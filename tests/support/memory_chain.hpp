@@ -32,6 +32,7 @@ class MemoryChain final : public Opener {
         REQUIRE(qcow2::create_empty(*files_[name], layout, bytes));
     }
     void remove(const std::string& name) { files_.erase(name); }
+    std::uint64_t file_bytes(const std::string& name) const { return files_.at(name)->size().value(); }
 
     Result<std::unique_ptr<Storage>> open(const std::string& path, const FileOptions&) override {
         const auto found = files_.find(path);

@@ -30,7 +30,6 @@ namespace {
 enum Key : int {
     target_is_zero = long_only(0),
     target_image_opts,
-    level,
     bitmaps,
     skip_broken_bitmaps,
     salvage,
@@ -45,7 +44,6 @@ constexpr OptionSpec option_specs[] = {
     {'F', "backing-format", true},
     {'o', "options", true},
     {'c', "compress"},
-    {level, "compression-level", true},
     {'l', "snapshot", true},
     {'n', "no-create"},
     {target_is_zero, "target-is-zero"},
@@ -77,8 +75,9 @@ constexpr const char* help =
     "  -f, --source-format FORMAT    qcow2, raw or vmdk, instead of what the first bytes say\n"
     "  -O, --target-format FORMAT    qcow2, raw or vmdk (default: raw)\n"
     "  -c, --compress                compress the target's clusters\n"
-    "      --compression-level N     1 to 9 (zlib) or 19 (zstd), instead of the fast way\n"
-    "  -o, --options NAME=VALUE,...  properties of the target; -o help lists them\n"
+    "  -o, --options NAME=VALUE,...  properties of the target; -o help lists them; compression_level=N for "
+    "-c:\n"
+    "                                1 to 9 (zlib) or 19 (zstd), instead of the fast way\n"
     "  -B, --backing IMAGE           leave out what IMAGE has; the target becomes an overlay of it\n"
     "  -F, --backing-format FORMAT   the format of that image\n"
     "      --pin none|tables|full    what is recorded of that image to notice a change there\n"
@@ -146,19 +145,25 @@ std::optional<int> take_sparse_size(Request& request, const char* text) {
     return std::nullopt;
 }
 
-std::optional<int> take_number(Request& request, int key, const char* text) {
+std::optional<int> take_threads(Request& request, const char* text) {
     constexpr int threads_max = 16;
     const auto number = parse_int(text);
-    if (key == 'm') {
-        if (!number || *number < 1 || *number > threads_max) {
-            return refuse("Invalid number of coroutines. Allowed number of coroutines is between 1 and {}",
-                          threads_max);
-        }
-        request.convert.threads = static_cast<unsigned>(*number);
-    } else {
-        if (!number) return refuse("Invalid compression level '{}'", text);
-        request.convert.compression_level = number;
+    if (!number || *number < 1 || *number > threads_max) {
+        return refuse("Invalid number of coroutines. Allowed number of coroutines is between 1 and {}",
+                      threads_max);
     }
+    request.convert.threads = static_cast<unsigned>(*number);
+    return std::nullopt;
+}
+
+// The compression level is not a property of the image, so it also goes with an image that is there.
+std::optional<int> take_options(Request& request, const char* list) {
+    if (!request.options.add(list)) return refuse("Invalid option list: {}", list);
+    if (const auto level = request.options.take("compression_level")) {
+        request.convert.compression_level = parse_int(level->c_str());
+        if (!request.convert.compression_level) return refuse("Invalid compression level '{}'", *level);
+    }
+    request.has_options = !request.options.items().empty();
     return std::nullopt;
 }
 
@@ -220,8 +225,7 @@ std::optional<int> take_writing_option(Request& request, int key, const Argument
         case 'S':
             return take_sparse_size(request, arguments.value());
         case 'm':
-        case level:
-            return take_number(request, key, arguments.value());
+            return take_threads(request, arguments.value());
         case 'r': {
             const auto rate = parse_size_argument("rate limit", arguments.value());
             if (!rate) return 1;
@@ -247,10 +251,7 @@ std::optional<int> take_option(Request& request, int key, const Arguments& argum
             request.options.set("backing_fmt", arguments.value());
             break;
         case 'o':
-            if (!request.options.add(arguments.value()))
-                return refuse("Invalid option list: {}", arguments.value());
-            request.has_options = true;
-            break;
+            return take_options(request, arguments.value());
         case 'l':
             request.convert.snapshot = parse_snapshot_choice(arguments.value());
             if (!request.convert.snapshot) return 1;

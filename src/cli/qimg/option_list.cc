@@ -132,6 +132,15 @@ void OptionList::set(std::string_view name, std::string_view value) {
     items_.push_back({std::string(name), std::string(value)});
 }
 
+std::optional<std::string> OptionList::take(std::string_view name) {
+    std::optional<std::string> value;
+    for (const Item& item : items_) {
+        if (item.name == name) value = item.value ? *item.value : std::string();
+    }
+    std::erase_if(items_, [&](const Item& item) { return item.name == name; });
+    return value;
+}
+
 bool OptionList::wants_help() const {
     return std::any_of(items_.begin(), items_.end(),
                        [](const Item& item) { return !item.value && is_help(item.name); });

@@ -42,6 +42,8 @@ class OptionList {
     bool add(std::string_view list);
     void append(const OptionList& more);
     void set(std::string_view name, std::string_view value);
+    // Takes the options of this name out of the list; the last one's value, empty for a name alone.
+    std::optional<std::string> take(std::string_view name);
     const std::vector<Item>& items() const { return items_; }
     // "help" or "?" stands in the list.
     bool wants_help() const;

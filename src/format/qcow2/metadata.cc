@@ -127,17 +127,15 @@ Result<void> Qcow2::write_metadata() {
     return release_pending();
 }
 
-Result<void> Qcow2::release_pending() {
-    if (pending_releases_.empty()) return {};
-    TRY(barrier());
-    std::vector<ClusterRun> freed;
-    for (const ClusterRun& run : std::exchange(pending_releases_, {})) {
-        // whoever claimed these had no right to: they stay in use
-        if (MetadataMap::find_named_by_header(run, header_)) continue;
-        TRY(refcounts_.subtract(run));
-        for (std::uint64_t cluster = run.first; cluster < run.first + run.count; ++cluster) {
-            const std::uint64_t left = TRY(refcounts_.get(cluster));
-            if (left != 0) continue;
+// Appends those of the run's clusters that have no reference left.
+Result<void> Qcow2::forget_freed(const ClusterRun& run, std::vector<ClusterRun>& freed) {
+    std::vector<std::uint64_t> counts;
+    for (std::uint64_t first = run.first, end = run.first + run.count; first < end; first += counts.size()) {
+        counts.resize(std::min(end - first, geometry().refcount_block_entries()));
+        TRY(refcounts_.get_all(first, counts));
+        for (std::uint64_t i = 0; i < counts.size(); ++i) {
+            if (counts[i] != 0) continue;
+            const std::uint64_t cluster = first + i;
             // the tail of the compressed clusters may be gone with them
             if (cluster == compressed_end_ / cluster_bytes()) compressed_end_ = 0;
             l2_cache_.drop(geometry().offset_of(cluster));
@@ -148,6 +146,19 @@ Result<void> Qcow2::release_pending() {
                 freed.push_back({cluster, 1});
             }
         }
+    }
+    return {};
+}
+
+Result<void> Qcow2::release_pending() {
+    if (pending_releases_.empty()) return {};
+    TRY(barrier());
+    std::vector<ClusterRun> freed;
+    for (const ClusterRun& run : std::exchange(pending_releases_, {})) {
+        // whoever claimed these had no right to: they stay in use
+        if (MetadataMap::find_named_by_header(run, header_)) continue;
+        TRY(refcounts_.subtract(run));
+        TRY(forget_freed(run, freed));
     }
     TRY(write_refcounts());
     for (const ClusterRun& run : joined(std::move(freed))) {

@@ -164,6 +164,7 @@ class Qcow2 final : public Format {
     Result<void> write_refcounts();
     Result<void> write_l1();
     Result<void> release_pending();
+    Result<void> forget_freed(const ClusterRun& run, std::vector<ClusterRun>& freed);
     Result<void> track(GuestRange range);
     Result<void> mark_bitmaps_in_use();
     Result<void> store_tracked();

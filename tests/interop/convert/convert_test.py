@@ -69,7 +69,7 @@ TARGETS = [
     ("extended", ["-O", "qcow2", "-o", "extended_l2=on"]),
     ("refcount1", ["-O", "qcow2", "-o", "refcount_bits=1"]),
     ("zlib", ["-O", "qcow2", "-c"]),
-    ("zlib9", ["-O", "qcow2", "-c", "--compression-level", "9"]),
+    ("zlib9", ["-O", "qcow2", "-c", "-o", "compression_level=9"]),
     ("zlib512", ["-O", "qcow2", "-c", "-o", "cluster_size=512"]),
     ("zlib2M", ["-O", "qcow2", "-c", "-o", "cluster_size=2M"]),
     ("zlibv2", ["-O", "qcow2", "-c", "-o", "compat=0.10"]),
