@@ -35,7 +35,7 @@ Result<void> preallocate_new_part(Image& image, qcow2::Qcow2& format, GuestRange
     const GuestRange shared = intersection(added, GuestRange::between(added.start, cluster_end));
     if (!shared.empty()) TRY(image.write(shared.start, Bytes(shared.length)));
     const GuestRange rest = GuestRange::between(shared.end(), added.end());
-    return rest.empty() ? Result<void>() : qcow2::preallocate(format, rest, preallocation, progress);
+    return qcow2::preallocate(format, rest, preallocation, progress);
 }
 
 Result<void> resize_raw(Storage& storage, std::uint64_t bytes, Preallocation preallocation) {

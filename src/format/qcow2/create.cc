@@ -109,15 +109,14 @@ Result<void> fill_space(Qcow2& image, HostRange space, Preallocation preallocati
     return space.end().bytes > end ? storage.resize(space.end().bytes) : Result<void>();
 }
 
-// Writing to a new cluster may have left out its end, where the file then ends.
-Result<void> complete_last_cluster(Qcow2& image, const Mapping& mapping, Preallocation preallocation) {
+// Writing to a new cluster, or to some of its subclusters, may have left out its end, where the file then ends.
+Result<void> complete_last_cluster(Qcow2& image, Preallocation preallocation) {
     if (image.header().has_data_file()) return {};
     const std::uint64_t file_bytes = TRY(image.storage().size());
-    const std::uint64_t cluster_end =
-        round_up(mapping.host->bytes + mapping.range.length, image.cluster_bytes());
-    if (cluster_end <= file_bytes) return {};
-    return fill_space(image, HostRange::between(HostOffset(file_bytes), HostOffset(cluster_end)),
-                      preallocation);
+    const HostOffset end(file_bytes);
+    const HostOffset cluster_end(round_up(end.bytes, image.cluster_bytes()));
+    return end == cluster_end ? Result<void>()
+                              : fill_space(image, HostRange::between(end, cluster_end), preallocation);
 }
 
 }  // namespace
@@ -193,7 +192,6 @@ Result<void> preallocate(Qcow2& image, GuestRange range, Preallocation prealloca
         if (progress.cancelled()) return fail(ErrorKind::cancelled, "interrupted");
         const Mapping mapping = TRY(image.map(GuestRange::between(at, range.end())));
         if (mapping.kind == MappingKind::data) {
-            TRY(complete_last_cluster(image, mapping, preallocation));
             at = mapping.range.end();
             continue;
         }
@@ -204,7 +202,7 @@ Result<void> preallocate(Qcow2& image, GuestRange range, Preallocation prealloca
         at = reservation.cover.end();
         progress.update(std::min(at.bytes, range.end().bytes) - range.start.bytes, range.length);
     }
-    return {};
+    return complete_last_cluster(image, preallocation);
 }
 
 }  // namespace qimg::qcow2

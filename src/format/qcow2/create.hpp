@@ -23,7 +23,7 @@ Result<Geometry> checked_geometry(const Qcow2Layout& layout);
 Result<void> create_empty(Storage& storage, const Qcow2Layout& layout, std::uint64_t size);
 
 // Gives every guest cluster of `range` its place; falloc and full also allocate the space in the file (full:
-// written with zeroes).
+// written with zeroes). The file has all of its last cluster afterwards.
 Result<void> preallocate(Qcow2& image, GuestRange range, Preallocation preallocation, Progress& progress);
 
 }  // namespace qimg::qcow2
