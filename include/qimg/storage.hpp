@@ -78,6 +78,12 @@ class Storage {
     // Of the open file, for what the system does between two files; it stays the storage's. Empty where there is
     // no file, or where each read and write has to be seen.
     virtual std::optional<int> descriptor() const { return std::nullopt; }
+    // Lets `range` of the open file `source` be here, too, at `at`, without a copy. False where the file system
+    // cannot do that; all but the last block of a file must be whole. Callers use share_blocks().
+    virtual Result<bool> share_from(int source, HostRange range, HostOffset at) {
+        static_cast<void>(source), static_cast<void>(range), static_cast<void>(at);
+        return false;
+    }
 
   protected:
     Storage() = default;

@@ -28,6 +28,9 @@ class BorrowedStorage final : public Storage {
     Result<std::uint64_t> allocated_bytes() const override { return owner_.allocated_bytes(); }
     std::optional<FileTime> modified() const override { return owner_.modified(); }
     std::optional<int> descriptor() const override { return owner_.descriptor(); }
+    Result<bool> share_from(int source, HostRange range, HostOffset at) override {
+        return owner_.share_from(source, range, at);
+    }
 
   private:
     Storage& owner_;

@@ -78,6 +78,7 @@ Result<void> FileStorage<Base>::read(HostOffset at, std::span<std::byte> into) c
 template <class Base>
 Result<void> FileStorage<Base>::write(HostOffset at, std::span<const std::byte> from) {
     TRY(check_range(name_, at.bytes, from.size()));
+    changed_ = true;
     while (!from.empty()) {
         const ssize_t n = ::pwrite(fd_.get(), from.data(), from.size(), as_off(at.bytes));
         if (n < 0 && errno == EINTR) continue;
@@ -99,6 +100,7 @@ Result<void> FileStorage<Base>::write_zeroes(HostRange range) {
         range = intersection(range, HostRange(HostOffset(0), end));
         if (range.empty()) return {};
     }
+    changed_ = true;
     const int punched = fallocate_retrying(fd_.get(), FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, range);
     if (punched == 0) return {};
     if (!is_unsupported(punched)) return fail_errno(punched, name_, "write zeroes");
@@ -110,6 +112,7 @@ Result<void> FileStorage<Base>::discard(HostRange range) {
     const std::uint64_t end = TRY(size());
     range = intersection(range, HostRange(HostOffset(0), end));
     if (range.empty()) return {};
+    changed_ = true;
     const int error_number = fallocate_retrying(fd_.get(), FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, range);
     if (error_number != 0 && !is_unsupported(error_number)) return fail_errno(error_number, name_, "discard");
     return {};
@@ -119,6 +122,7 @@ template <class Base>
 Result<void> FileStorage<Base>::allocate(HostRange range) {
     if (range.empty()) return {};
     TRY(check_range(name_, range.start.bytes, range.length));
+    changed_ = true;
     int error_number = fallocate_retrying(fd_.get(), 0, range);
     if (is_unsupported(error_number)) {
         error_number = ::posix_fallocate(fd_.get(), as_off(range.start.bytes), as_off(range.length));
@@ -130,6 +134,7 @@ Result<void> FileStorage<Base>::allocate(HostRange range) {
 template <class Base>
 Result<void> FileStorage<Base>::resize(std::uint64_t bytes) {
     TRY(check_range(name_, bytes, 0));
+    changed_ = true;
     int status;
     do {
         status = ::ftruncate(fd_.get(), as_off(bytes));
@@ -144,8 +149,13 @@ Result<void> FileStorage<Base>::resize(std::uint64_t bytes) {
 
 template <class Base>
 Result<void> FileStorage<Base>::flush() {
-    if (::fdatasync(fd_.get()) != 0) return fail_errno(errno, name_, "flush");
-    return {};
+    // whoever finds nothing to do must not return before another thread's flush is through
+    const std::lock_guard lock(flushing_);
+    if (!changed_.exchange(false)) return {};
+    if (::fdatasync(fd_.get()) == 0) return {};
+    const int error_number = errno;
+    changed_ = true;
+    return fail_errno(error_number, name_, "flush");
 }
 
 // What goes wrong here is told by the next flush.
@@ -193,26 +203,17 @@ std::optional<FileTime> FileStorage<Base>::modified() const {
     return FileTime{status.st_mtim.tv_sec, static_cast<std::uint32_t>(status.st_mtim.tv_nsec)};
 }
 
-template class FileStorage<Storage>;
-template class FileStorage<NewFile>;
-
-Result<bool> share_blocks(const Storage& from, HostRange range, Storage& to, HostOffset at) {
-    const auto source = from.descriptor();
-    const auto target = to.descriptor();
-    if (!source || !target) return false;
+template <class Base>
+Result<bool> FileStorage<Base>::share_from(int source, HostRange range, HostOffset at) {
     file_clone_range request{};
-    request.src_fd = *source;
+    request.src_fd = source;
     request.src_offset = range.start.bytes;
     request.src_length = range.length;
     request.dest_offset = at.bytes;
-    if (range.empty()) {
-        // for the kernel, a length of 0 goes up to the end of the file: from there, that is nothing
-        request.src_offset = TRY(from.size());
-        request.dest_offset = 0;
-    }
+    changed_ = true;
     int status;
     do {
-        status = ::ioctl(*target, FICLONERANGE, &request);
+        status = ::ioctl(fd_.get(), FICLONERANGE, &request);
     } while (status != 0 && errno == EINTR);
     if (status == 0) return true;
     const int error_number = errno;
@@ -220,7 +221,21 @@ Result<bool> share_blocks(const Storage& from, HostRange range, Storage& to, Hos
     const bool is_refused = is_unsupported(error_number) || error_number == EXDEV || error_number == EPERM ||
                             error_number == EBADF || error_number == ETXTBSY || error_number == EISDIR;
     if (is_refused) return false;
-    return fail_errno(error_number, to.name(), fmt::format("write at {:#x}", at.bytes));
+    return fail_errno(error_number, name_, fmt::format("write at {:#x}", at.bytes));
+}
+
+template class FileStorage<Storage>;
+template class FileStorage<NewFile>;
+
+Result<bool> share_blocks(const Storage& from, HostRange range, Storage& to, HostOffset at) {
+    const auto source = from.descriptor();
+    if (!source) return false;
+    // for the kernel, a length of 0 goes up to the end of the file: from there, that is nothing
+    if (range.empty()) {
+        const std::uint64_t end = TRY(from.size());
+        return to.share_from(*source, HostRange(HostOffset(end), 0), HostOffset(0));
+    }
+    return to.share_from(*source, range, at);
 }
 
 Result<void> write_plain_zeroes(Storage& storage, HostRange range) {

@@ -2,6 +2,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <atomic>
+#include <mutex>
 #include <string>
 
 #include "base/fd.hpp"
@@ -30,10 +32,16 @@ class FileStorage : public Base {
     std::optional<FileIdentity> identity() const override;
     std::optional<FileTime> modified() const override;
     std::optional<int> descriptor() const override { return fd_.get(); }
+    Result<bool> share_from(int source, HostRange range, HostOffset at) override;
 
   protected:
     Fd fd_;
     std::string name_;
+
+  private:
+    // Since the last flush; at first by others, for all that is known. Threads write while others flush.
+    std::atomic<bool> changed_ = true;
+    std::mutex flushing_;
 };
 
 extern template class FileStorage<Storage>;

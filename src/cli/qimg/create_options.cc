@@ -342,7 +342,7 @@ Result<VmdkLayout> CreationOptions::vmdk_layout() const {
     const std::string version = value("hwversion").value_or("undefined");
     if (is_on("compat6")) {
         if (version != "undefined") return refuse("compat6 cannot be enabled with hwversion set");
-        layout.hardware_version = "6";
+        layout.hardware_version = std::string("6");
     } else if (version != "undefined") {
         layout.hardware_version = version;
     }

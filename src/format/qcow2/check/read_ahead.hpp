@@ -2,13 +2,14 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include <algorithm>
+#include <array>
+#include <atomic>
 #include <cstdint>
 #include <functional>
 #include <future>
 #include <optional>
 #include <span>
-#include <utility>
+#include <vector>
 
 #include "base/bytes.hpp"
 #include "base/try.hpp"
@@ -27,36 +28,78 @@ struct TableList {
 namespace detail {
 
 inline constexpr std::uint64_t batch_bytes = 2 * MiB;
+inline constexpr std::uint64_t piece_bytes = 256 * KiB;
 
-struct Batch {
-    std::uint64_t first = 0;
-    std::uint64_t count = 0;
-    Bytes bytes;  // of the tables that are there, one after the other
+// Tables that are read at once, piece by piece, by whoever has time.
+class Batch {
+  public:
+    // Begins with the table `first`; what an older batch had is gone.
+    void plan(const TableList& list, std::uint64_t first) {
+        first_ = first;
+        count_ = 0;
+        pieces_.clear();
+        next_piece_ = 0;
+        std::uint64_t planned = 0;
+        for (std::uint64_t i = first; i < list.count; ++i, ++count_) {
+            const std::optional<HostOffset> at = list.table_at(i);
+            if (!at) continue;
+            if (planned != 0 && planned + list.bytes > batch_bytes) break;
+            add(HostRange(*at, list.bytes));
+            planned += list.bytes;
+        }
+        bytes_.resize(planned);
+    }
+
+    // Reads pieces that nobody else has begun. Several threads may do so.
+    Result<void> read(const Storage& storage) {
+        for (;;) {
+            const std::size_t i = next_piece_.fetch_add(1);
+            if (i >= pieces_.size()) return {};
+            const HostRange& place = pieces_[i].place;
+            TRY(storage.read(place.start, std::span(bytes_).subspan(pieces_[i].at, place.length)));
+        }
+    }
+
+    std::uint64_t first() const { return first_; }
+    std::uint64_t end() const { return first_ + count_; }
+    // Of the tables that are there, one after the other.
+    std::span<std::byte> bytes() { return bytes_; }
+
+  private:
+    struct Piece {
+        HostRange place;
+        std::uint64_t at = 0;  // in bytes_
+    };
+
+    void add(HostRange table) {
+        const std::uint64_t at = pieces_.empty() ? 0 : pieces_.back().at + pieces_.back().place.length;
+        const bool joins = !pieces_.empty() && pieces_.back().place.end() == table.start &&
+                           pieces_.back().place.length + table.length <= piece_bytes;
+        if (joins) {
+            pieces_.back().place.length += table.length;
+        } else {
+            pieces_.push_back({table, at});
+        }
+    }
+
+    std::uint64_t first_ = 0;
+    std::uint64_t count_ = 0;
+    std::vector<Piece> pieces_;
+    std::atomic<std::size_t> next_piece_ = 0;
+    Bytes bytes_;
 };
 
-inline Result<Batch> read_batch(const Storage& storage, const TableList& list, std::uint64_t first,
-                                Bytes buffer) {
-    Batch batch{first, 0, std::move(buffer)};
-    std::uint64_t present = 0;
-    for (std::uint64_t i = first; i < list.count; ++i, ++batch.count) {
-        if (!list.table_at(i)) continue;
-        if (present != 0 && (present + 1) * list.bytes > batch_bytes) break;
-        ++present;
+// Calls work(i, bytes) for each table of the batch.
+template <class Work>
+Result<void> work_on(Batch& batch, const TableList& list, Work& work) {
+    std::uint64_t used = 0;
+    for (std::uint64_t i = batch.first(); i < batch.end(); ++i) {
+        const bool present = list.table_at(i).has_value();
+        const auto bytes = batch.bytes().subspan(used, present ? list.bytes : 0);
+        used += bytes.size();
+        TRY(work(i, bytes));
     }
-    batch.bytes.resize(present * list.bytes);
-    std::uint64_t filled = 0;
-    for (std::uint64_t i = first; i < first + batch.count;) {
-        const std::optional<HostOffset> at = list.table_at(i++);
-        if (!at) continue;
-        std::uint64_t run_bytes = list.bytes;
-        while (i < first + batch.count && list.table_at(i) == *at + run_bytes) {
-            run_bytes += list.bytes;
-            ++i;
-        }
-        TRY(storage.read(*at, std::span(batch.bytes).subspan(filled, run_bytes)));
-        filled += run_bytes;
-    }
-    return batch;
+    return {};
 }
 
 }  // namespace detail
@@ -65,29 +108,24 @@ inline Result<Batch> read_batch(const Storage& storage, const TableList& list, s
 // bytes and the storage, but no table that comes later. Returns its errors and those of the storage.
 template <class Work>
 Result<void> read_ahead(const Storage& storage, const TableList& list, Work work) {
-    if (list.count == 0) return {};
-    const auto start = [&](std::uint64_t first, Bytes buffer) {
-        // without a free thread the batch is read when it is asked for
-        return std::async(std::launch::async | std::launch::deferred, detail::read_batch, std::cref(storage),
-                          std::cref(list), first, std::move(buffer));
-    };
+    std::array<detail::Batch, 2> batches;
     // nothing is worked on while the first batch is read, and most images have no other
-    detail::Batch batch = TRY(detail::read_batch(storage, list, 0, {}));
-    Bytes spare;
-    for (;;) {
-        const std::uint64_t end = batch.first + batch.count;
-        std::future<Result<detail::Batch>> next;
-        if (end < list.count) next = start(end, std::move(spare));
-        std::uint64_t used = 0;
-        for (std::uint64_t i = batch.first; i < end; ++i) {
-            const bool present = list.table_at(i).has_value();
-            const auto bytes = std::span(batch.bytes).subspan(used, present ? list.bytes : 0);
-            used += bytes.size();
-            TRY(work(i, bytes));
-        }
-        if (!next.valid()) return {};
-        spare = std::move(batch.bytes);
-        batch = TRY(next.get());
+    batches[0].plan(list, 0);
+    TRY(batches[0].read(storage));
+    for (unsigned current = 0;; current = 1 - current) {
+        detail::Batch& batch = batches[current];
+        if (batch.end() == list.count) return detail::work_on(batch, list, work);
+        detail::Batch& next = batches[1 - current];
+        next.plan(list, batch.end());
+        // without a free thread all of it is read below
+        auto helper = std::async(std::launch::async | std::launch::deferred, &detail::Batch::read, &next,
+                                 std::cref(storage));
+        TRY(detail::work_on(batch, list, work));
+        // reading takes longer than most work: both threads do it
+        const Result<void> read = next.read(storage);
+        const Result<void> read_by_helper = helper.get();
+        TRY(read);
+        TRY(read_by_helper);
     }
 }
 
