@@ -13,6 +13,7 @@
 #include <optional>
 
 #include "base/bytes.hpp"
+#include "cluster_roles.hpp"
 #include "heap_limit.hpp"
 #include "qimg/image.hpp"
 #include "qimg/storage.hpp"
@@ -48,6 +49,12 @@ std::optional<Bytes> shown(Storage& file) {
     return disk;
 }
 
+// Where guests see the tables themselves, they see each change of them.
+bool has_plain_content(Storage& file) {
+    const auto image = open(file);
+    return image && fuzz::has_plain_roles(*image);
+}
+
 Bytes content_of(const Storage& file) {
     Bytes bytes(file.size().value_or(0));
     if (!file.read(HostOffset(0), bytes)) return {};
@@ -72,7 +79,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
             found = std::move(*report);
     }
     if (content_of(*file) != before) fail("a check writes nothing");
-    const auto disk = shown(*file);
+    const auto disk = has_plain_content(*file) ? shown(*file) : std::nullopt;
     for (const Repair repair : {Repair::leaks, Repair::all}) {
         const auto image = open(*file);
         if (image == nullptr) fail("a repaired image can be opened");

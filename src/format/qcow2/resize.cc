@@ -59,8 +59,19 @@ Result<void> publish(Qcow2& image, BitmapEditor& bitmaps) {
     return bitmaps.release();
 }
 
+// The first entry from `first` on that says something, else how many the table has.
+std::uint64_t first_filled(const Qcow2& image, const L2Table& table, std::uint64_t first) {
+    const std::uint64_t entries = image.geometry().l2_entries();
+    while (first < entries && table.get(first) == L2Entry{})
+        ++first;
+    return first;
+}
+
 // The entries of one L2 table from `first` on, and what they refer to.
-Result<void> cut_table(Qcow2& image, std::uint64_t l1_index, std::uint64_t first) {
+Result<void> cut_table(Qcow2& image, std::uint64_t l1_entry, std::uint64_t l1_index, std::uint64_t first) {
+    const auto table = TRY(image.l2_cache().read(HostOffset(l1_entry & disk::offset_mask)));
+    first = first_filled(image, *table, first);
+    if (first == image.geometry().l2_entries()) return {};
     const GuestOffset start(l1_index * image.geometry().l2_reach_bytes() + first * image.cluster_bytes());
     const WritableTable place = TRY(image.writable_table(start));
     for (std::uint64_t i = first; i < image.geometry().l2_entries(); ++i) {
@@ -68,6 +79,25 @@ Result<void> cut_table(Qcow2& image, std::uint64_t l1_index, std::uint64_t first
         if (old == L2Entry{}) continue;
         image.l2_cache().set_entry(place.at, place.table, i, L2Entry{});
         image.release_entry(old);
+    }
+    return {};
+}
+
+// What tables say about clusters behind the end of a disk of `bytes`.
+Result<void> cut_tables(Qcow2& image, std::uint64_t bytes) {
+    const Geometry& geometry = image.geometry();
+    const std::uint64_t kept_clusters = geometry.clusters_for(bytes);
+    std::uint64_t index = kept_clusters / geometry.l2_entries();
+    const auto l1 = TRY(image.l1());
+    const std::uint64_t kept_in_last = kept_clusters % geometry.l2_entries();
+    if (kept_in_last != 0) {
+        if ((l1[index] & disk::offset_mask) != 0) TRY(cut_table(image, l1[index], index, kept_in_last));
+        ++index;
+    }
+    TRY(change_references(image, l1.subspan(std::min<std::size_t>(index, l1.size())),
+                          ReferenceChange::release));
+    for (; index < l1.size(); ++index) {
+        if (l1[index] != 0) TRY(image.set_l1_entry(index, 0));
     }
     return {};
 }
@@ -84,6 +114,8 @@ Result<void> grow(Qcow2& image, std::uint64_t bytes, const std::function<Result<
     TRY(image.prepare_changing());
     BitmapEditor bitmaps = TRY(BitmapEditor::open(image));
     TRY(bitmaps.resize(bytes));
+    // whoever made the disk shorter may have been stopped before it came to that
+    TRY(cut_tables(image, image.size()));
     ClusterRun old_l1;
     if (entries > image.header().l1_entries) old_l1 = TRY(lengthen_l1(image, entries));
     image.header().size = bytes;
@@ -112,21 +144,7 @@ Result<void> shrink(Qcow2& image, std::uint64_t bytes, const std::function<Resul
     const Result<void> cleared = clear();
     image.header().size = bytes;
     TRY(cleared);
-
-    const Geometry& geometry = image.geometry();
-    const std::uint64_t kept_clusters = geometry.clusters_for(bytes);
-    std::uint64_t index = kept_clusters / geometry.l2_entries();
-    const auto l1 = TRY(image.l1());
-    const std::uint64_t kept_in_last = kept_clusters % geometry.l2_entries();
-    if (kept_in_last != 0) {
-        if ((l1[index] & disk::offset_mask) != 0) TRY(cut_table(image, index, kept_in_last));
-        ++index;
-    }
-    TRY(change_references(image, l1.subspan(std::min<std::size_t>(index, l1.size())),
-                          ReferenceChange::release));
-    for (; index < l1.size(); ++index) {
-        if (l1[index] != 0) TRY(image.set_l1_entry(index, 0));
-    }
+    TRY(cut_tables(image, bytes));
     TRY(trim(image));
     if (image.header().data_file_raw()) return image.data_storage().resize(bytes);
     return {};
