@@ -39,7 +39,10 @@ class Commitment {
         const auto base = read_base();
         if (!base) overlay_.broken("the base can be read");
         const std::size_t taken = std::min(base->size(), shown->size());
-        if (base->size() != std::max(below->size(), shown->size()) ||
+        // a base that grows does so in whole sectors
+        const std::uint64_t wanted = round_up(shown->size(), sector_bytes);
+        const std::uint64_t length = shown->size() > below->size() ? wanted : below->size();
+        if (base->size() != length ||
             !std::equal(shown->begin(), shown->end(), base->begin()))
             overlay_.broken("the base has what guests saw");
         const auto behind = static_cast<std::ptrdiff_t>(taken);
