@@ -42,8 +42,7 @@ class Commitment {
         // a base that grows does so in whole sectors
         const std::uint64_t wanted = round_up(shown->size(), sector_bytes);
         const std::uint64_t length = shown->size() > below->size() ? wanted : below->size();
-        if (base->size() != length ||
-            !std::equal(shown->begin(), shown->end(), base->begin()))
+        if (base->size() != length || !std::equal(shown->begin(), shown->end(), base->begin()))
             overlay_.broken("the base has what guests saw");
         const auto behind = static_cast<std::ptrdiff_t>(taken);
         if (base->size() == below->size() &&
