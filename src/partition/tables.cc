@@ -8,16 +8,13 @@
 #include <string_view>
 
 #include "base/bytes.hpp"
-#include "base/checked.hpp"
 #include "base/text.hpp"
 #include "base/try.hpp"
-#include "partition/disk_layout.hpp"
+#include "partition/gpt.hpp"
 
 namespace qimg::partition {
 
 namespace {
-
-constexpr std::uint64_t entries_bytes_max = MiB;  // 8192 entries; 128 are usual
 
 // The sectors of a partition, the last one included; it may be the last that 64 bits can say.
 struct Sectors {
@@ -26,116 +23,64 @@ struct Sectors {
     std::string name;
 };
 
-// CRC-32 as in ISO 3309, which UEFI refers to.
-std::uint32_t crc32(std::span<const std::byte> bytes) {
-    std::uint32_t crc = ~0u;
-    for (const std::byte byte : bytes) {
-        crc ^= std::to_integer<std::uint32_t>(byte);
-        for (int bit = 0; bit < 8; ++bit)
-            crc = crc >> 1 ^ ((crc & 1) != 0 ? 0xedb88320u : 0);
-    }
-    return ~crc;
-}
-
 class Tables {
   public:
-    Tables(const Storage& disk, std::uint64_t disk_bytes) : disk_(disk), disk_bytes_(disk_bytes) {}
+    explicit Tables(DiskReader disk) : disk_(std::move(disk)) {}
 
     Result<std::vector<TableFault>> check();
 
   private:
-    struct Copy {
-        disk::GptHeader header;
-        Bytes entries;
-    };
-
     template <class... Args>
     void fault(TableRule rule, fmt::format_string<Args...> format, Args&&... args) {
         faults_.push_back({rule, fmt::format(format, std::forward<Args>(args)...)});
     }
-    Result<disk::GptHeader> read_header(std::uint64_t sector) const;
     Result<bool> find_gpt();
-    Result<std::optional<Copy>> read_copy(std::uint64_t sector, TableRule rule);
+    Result<std::optional<GptCopy>> read_copy(std::uint64_t sector, TableRule rule);
     Result<void> check_gpt();
-    Result<void> check_backup(const Copy& first);
+    Result<void> check_backup(const GptCopy& first);
     void check_mbr(const disk::Mbr& mbr, bool has_gpt);
     void check_protection(const disk::Mbr& mbr, bool has_gpt);
     void check_partitions(std::vector<Sectors> partitions);
-    std::vector<Sectors> partitions_of(const Copy& copy) const;
+    std::vector<Sectors> partitions_of(const GptCopy& copy) const;
 
-    const Storage& disk_;
-    std::uint64_t disk_bytes_;
-    std::uint64_t sector_bytes_ = 512;
+    DiskReader disk_;
     std::uint64_t sectors_ = 0;  // of the disk
     std::vector<TableFault> faults_;
 };
-
-bool is_gpt(const disk::GptHeader& header) {
-    return std::string_view(header.signature.data(), header.signature.size()) == disk::gpt_signature;
-}
-
-Result<disk::GptHeader> Tables::read_header(std::uint64_t sector) const {
-    std::array<std::byte, sizeof(disk::GptHeader)> raw;
-    TRY(disk_.read(HostOffset(sector * sector_bytes_), raw));
-    return load<disk::GptHeader>(raw);
-}
 
 // The first copy is in sector 1, of either size that disks have.
 Result<bool> Tables::find_gpt() {
     bool found = false;
     for (const std::uint64_t bytes : {std::uint64_t{512}, std::uint64_t{4096}}) {
-        sector_bytes_ = bytes;
-        const disk::GptHeader header = TRY(read_header(1));
+        disk_.sector_bytes = bytes;
+        const disk::GptHeader header = TRY(read_gpt_header(disk_, 1));
         found = is_gpt(header);
         if (found) break;
     }
-    if (!found) sector_bytes_ = 512;
-    sectors_ = disk_bytes_ / sector_bytes_;
+    if (!found) disk_.sector_bytes = 512;
+    sectors_ = disk_.sectors();
     return found;
 }
 
 // Nothing when the copy is broken, which becomes a fault.
-Result<std::optional<Tables::Copy>> Tables::read_copy(std::uint64_t sector, TableRule rule) {
-    Copy copy;
-    copy.header = TRY(read_header(sector));
-    const disk::GptHeader& header = copy.header;
-    const auto broken = [&](std::string_view what) {
-        fault(rule, "the GPT header in sector {} {}", sector, what);
-        return std::optional<Copy>();
-    };
-    if (!is_gpt(header)) return broken("is missing");
-    if (header.header_bytes < sizeof(header) || header.header_bytes > sector_bytes_)
-        return broken("has an impossible length");
-    Bytes whole(header.header_bytes);
-    TRY(disk_.read(HostOffset(sector * sector_bytes_), whole));
-    store(std::span(whole).subspan(offsetof(disk::GptHeader, header_crc)), le32(0));
-    if (crc32(whole) != header.header_crc) return broken("has a wrong checksum");
-    if (header.own_sector != sector) return broken("says that it is elsewhere");
-    const std::uint64_t bytes = std::uint64_t{header.entries} * header.entry_bytes;
-    if (header.entry_bytes < sizeof(disk::GptEntry) || header.entry_bytes % 8 != 0 ||
-        bytes > entries_bytes_max)
-        return broken("has an impossible number or size of entries");
-    if (header.entries_sector >= sectors_ ||
-        !fits_within(header.entries_sector * sector_bytes_, bytes, disk_bytes_))
-        return broken("has its entries past the end of the disk");
-    copy.entries.resize(bytes);
-    TRY(disk_.read(HostOffset(header.entries_sector * sector_bytes_), copy.entries));
-    if (crc32(copy.entries) != header.entries_crc) return broken("does not have the checksum of its entries");
+Result<std::optional<GptCopy>> Tables::read_copy(std::uint64_t sector, TableRule rule) {
+    std::string broken;
+    auto copy = TRY(read_gpt_copy(disk_, sector, broken));
+    if (!copy) fault(rule, "the GPT header in sector {} {}", sector, broken);
     return copy;
 }
 
-std::vector<Sectors> Tables::partitions_of(const Copy& copy) const {
+std::vector<Sectors> Tables::partitions_of(const GptCopy& copy) const {
     std::vector<Sectors> partitions;
     for (std::uint32_t i = 0; i < copy.header.entries; ++i) {
-        const auto raw = std::span(copy.entries).subspan(std::size_t{i} * copy.header.entry_bytes);
-        const auto entry = load<disk::GptEntry>(raw);
-        if (std::ranges::all_of(entry.type, [](std::uint8_t byte) { return byte == 0; })) continue;
+        const disk::GptEntry entry = copy.entry(i);
+        if (!is_used(entry)) continue;
         partitions.push_back({entry.first_sector, entry.last_sector, fmt::format("GPT partition {}", i + 1)});
     }
     return partitions;
 }
 
-Result<void> Tables::check_backup(const Copy& first) {
+Result<void> Tables::check_backup(const GptCopy& first) {
     const std::uint64_t at = first.header.other_sector;
     if (at >= sectors_) {
         fault(TableRule::gpt_backup, "the backup GPT is in sector {}, but the disk has only {}", at,
@@ -146,21 +91,15 @@ Result<void> Tables::check_backup(const Copy& first) {
         fault(TableRule::disk_end, "the disk goes on behind the backup GPT in sector {}, up to sector {}", at,
               sectors_ - 1);
     }
-    const std::optional<Copy> backup = TRY(read_copy(at, TableRule::gpt_backup));
+    const std::optional<GptCopy> backup = TRY(read_copy(at, TableRule::gpt_backup));
     if (!backup) return {};
-    const disk::GptHeader& a = first.header;
-    const disk::GptHeader& b = backup->header;
-    const bool same = b.other_sector == a.own_sector && b.disk_guid == a.disk_guid &&
-                      b.first_usable == a.first_usable && b.last_usable == a.last_usable &&
-                      b.entries == a.entries && b.entry_bytes == a.entry_bytes &&
-                      backup->entries == first.entries;
-    if (!same)
+    if (!says_the_same(first, *backup))
         fault(TableRule::gpt_backup, "the backup GPT in sector {} says other things than the first one", at);
     return {};
 }
 
 Result<void> Tables::check_gpt() {
-    const std::optional<Copy> copy = TRY(read_copy(1, TableRule::gpt_whole));
+    const std::optional<GptCopy> copy = TRY(read_copy(1, TableRule::gpt_whole));
     if (!copy) return {};
     check_partitions(partitions_of(*copy));
     return check_backup(*copy);
@@ -210,16 +149,9 @@ void Tables::check_mbr(const disk::Mbr& mbr, bool has_gpt) {
     check_partitions(std::move(partitions));
 }
 
-// A boot sector ends in the same two bytes, with code where the entries would be.
-bool is_mbr(const disk::Mbr& mbr) {
-    return mbr.signature == disk::mbr_signature && std::ranges::all_of(mbr.entries, [](const auto& entry) {
-               return entry.boot_flag == 0 || entry.boot_flag == 0x80;
-           });
-}
-
 Result<std::vector<TableFault>> Tables::check() {
     std::array<std::byte, sizeof(disk::Mbr)> raw;
-    TRY(disk_.read(HostOffset(0), raw));
+    TRY(disk_.read(0, raw));
     const auto mbr = load<disk::Mbr>(raw);
     const bool has_gpt = TRY(find_gpt());
     if (is_mbr(mbr)) {
@@ -236,7 +168,11 @@ Result<std::vector<TableFault>> Tables::check() {
 Result<std::vector<TableFault>> check_tables(const Storage& disk) {
     const std::uint64_t bytes = TRY(disk.size());
     // guests see whole sectors
-    return Tables(disk, round_up(bytes, sector_bytes)).check();
+    return Tables({[&disk](std::uint64_t at, std::span<std::byte> into) {
+                       return disk.read(HostOffset(at), into);
+                   },
+                   round_up(bytes, sector_bytes)})
+        .check();
 }
 
 }  // namespace qimg::partition
