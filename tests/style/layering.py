@@ -15,8 +15,8 @@ MAY_USE["iso9660"] = {"base", "storage", "iso9660"}
 MAY_USE["fat"] = {"base", "storage", "fat"}
 MAY_USE["seed"] = {"base", "storage", "iso9660", "fat", "seed"}
 MAY_USE["partition"] = {"base", "storage", "partition"}
-MAY_USE["operations"].add("partition")
-MAY_USE["guest"] = {"base", "storage", "image", "guest"}
+MAY_USE["guest"] = {"base", "storage", "image", "partition", "guest"}
+MAY_USE["operations"] |= {"partition", "guest"}
 MAY_USE["vm"] = {"base", "vm"}
 # what a folder may use only as a stranger does, through include/qimg/
 MAY_CALL = {"vm": {"storage", "image", "operations", "seed"}}
