@@ -18,6 +18,7 @@ int dd_command(int argc, char** argv);
 int info_command(int argc, char** argv);
 int map_command(int argc, char** argv);
 int measure_command(int argc, char** argv);
+int partitions_command(int argc, char** argv);
 int rebase_command(int argc, char** argv);
 int resize_command(int argc, char** argv);
 int rm_command(int argc, char** argv);

@@ -35,6 +35,7 @@ constexpr Command commands[] = {
     {"info", info_command, "tell what an image is"},
     {"map", map_command, "tell where each part of the disk lies"},
     {"measure", measure_command, "tell how much space a new image will need"},
+    {"partitions", partitions_command, "show the partitions of a disk and what is in them"},
     {"rebase", rebase_command, "put an overlay on another backing image"},
     {"resize", resize_command, "make the disk longer or shorter"},
     {"rm", rm_command, "remove images that nothing stands on"},

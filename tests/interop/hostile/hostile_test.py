@@ -35,6 +35,7 @@ READS = (
     ("check", "image"),
     ("map", "--output=json", "image"),
     ("measure", "-O", "qcow2", "image"),
+    ("partitions", "image"),
     ("compare", "image", "image"),
     ("compare", "image", "small.raw"),
     ("convert", "-m", "2", "-O", "qcow2", "image", "out"),

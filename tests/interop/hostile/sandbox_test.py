@@ -25,6 +25,7 @@ COMMANDS = [
     (['check', '--backing-chain', 'top'], 1, 2),
     (['map', 'top'], 1, 2),
     (['measure', '-O', 'qcow2', 'top'], 1, 2),
+    (['partitions', 'top'], 1, 2),
     (['compare', 'top', 'other'], 1, 2),
 ]
 
