@@ -11,6 +11,7 @@
 #include "image/opener.hpp"
 #include "storage/faults.hpp"
 #include "storage/null_storage.hpp"
+#include "storage/redo_log.hpp"
 
 namespace qimg {
 
@@ -51,6 +52,13 @@ Result<std::unique_ptr<Image>> open_backing(const ImageLocation& location, const
     if (!below) return nullptr;
     above.push_back(location.path);
     return open_chain(*below, opener, above);
+}
+
+std::unexpected<Error> unfinished(const std::string& path) {
+    Error error{ErrorKind::unsafe, {}, 0, {}, {}};
+    error.message = fmt::format("'{}' has changes that `expand` was stopped at making", printable(path));
+    error.hint = fmt::format("finish them with `qimg expand {}`", printable(path));
+    return std::unexpected<Error>(std::move(error));
 }
 
 }  // namespace
@@ -113,6 +121,7 @@ Result<std::unique_ptr<Format>> open_format(std::unique_ptr<Storage> storage, co
     }
     const Assembly* assembly = options.assembly.get();
     if (format == "raw") {
+        if (options.access == Access::read_write && has_redo_log(path, *storage)) return unfinished(path);
         raw::RawOptions part;
         if (assembly != nullptr) part = {assembly->raw_start, assembly->raw_bytes, assembly->whole_sectors};
         return raw::open(std::move(storage), part);

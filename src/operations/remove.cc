@@ -2,17 +2,13 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "qimg/operations/remove.hpp"
 
-#include <fcntl.h>
-#include <unistd.h>
-
-#include <cerrno>
 #include <filesystem>
 
-#include "base/fd.hpp"
 #include "base/text.hpp"
 #include "base/try.hpp"
 #include "format/qcow2/header.hpp"
 #include "image/opener.hpp"
+#include "storage/remove_file.hpp"
 
 namespace qimg {
 
@@ -48,15 +44,6 @@ Result<std::unique_ptr<Storage>> claim_data_file(const std::string& path, const 
     return opener.open_reference(path, *report.data_file, {Access::read_write, Locking::qemu});
 }
 
-Result<void> unlink_durably(const std::string& path) {
-    if (::unlink(path.c_str()) != 0) return fail_errno(errno, path, "cannot remove");
-    const fs::path parent = fs::path(path).parent_path();
-    const Fd folder(::open(parent.empty() ? "." : parent.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-    if (folder && ::fsync(folder.get()) != 0 && errno != EINVAL && errno != EROFS)
-        return fail_errno(errno, path, "flush the folder");
-    return {};
-}
-
 }  // namespace
 
 Result<RemoveReport> remove_image(const RemoveOptions& options, Opener& opener) {
@@ -65,8 +52,8 @@ Result<RemoveReport> remove_image(const RemoveOptions& options, Opener& opener) 
     std::unique_ptr<Storage> data_file;
     if (options.data_file) data_file = TRY(claim_data_file(options.path, *image, opener, report));
     // the image first: without it the data file is an ordinary file, the other way round nothing is left
-    TRY(unlink_durably(options.path));
-    if (data_file) TRY(unlink_durably(*report.data_file));
+    TRY(remove_file(options.path));
+    if (data_file) TRY(remove_file(*report.data_file));
     return report;
 }
 
