@@ -15,6 +15,7 @@
 #include "format/qcow2/resize.hpp"
 #include "format/qcow2/snapshot_changes.hpp"
 #include "format/raw/raw.hpp"
+#include "operations/commit_draft.hpp"
 #include "qimg/image.hpp"
 #include "support/environment.hpp"
 
@@ -86,7 +87,7 @@ class Run {
     }
 
     void step() {
-        switch (below(16)) {
+        switch (below(17)) {
             case 0:
                 return reopen();
             case 1:
@@ -99,6 +100,8 @@ class Run {
                 return below(4) == 0 ? resize() : write();
             case 5:
                 return compressed();
+            case 6:
+                return below(3) == 0 ? draft() : write();
             default:
                 return write();
         }
@@ -251,6 +254,26 @@ class Run {
             }));
             model_.resize(bytes);
         }
+        compare();
+    }
+
+    // Several changes, and perhaps a longer disk, in one step.
+    void draft() {
+        if (shape_.layout.data_file) return;
+        const bool may_grow = shape_.layout.version > 2 && model_.size() < 2 * shape_.disk_bytes;
+        const std::uint64_t longer = may_grow ? 512 * below(100) : 0;
+        must(image_->flush());
+        const auto made = open_draft(*image_, model_.size() + longer);
+        REQUIRE(made);
+        model_.resize(model_.size() + longer);
+        for (std::uint64_t left = 1 + below(8); left > 0; --left) {
+            const GuestRange range = some_range();
+            const auto part = model_part(range);
+            std::ranges::copy(below(3) == 0 ? Bytes(range.length) : noise(range.length), part.begin());
+            must(is_zero(part) ? (*made)->write_zeroes(range.start.bytes, range.length)
+                               : (*made)->write(range.start.bytes, part));
+        }
+        must(commit_draft(*image_, **made));
         compare();
     }
 

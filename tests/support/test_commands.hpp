@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "base/try.hpp"
+#include "operations/commit_draft.hpp"
 #include "qimg/operations/amend.hpp"
 #include "qimg/operations/bitmap.hpp"
 #include "qimg/operations/check.hpp"
@@ -212,6 +213,23 @@ inline std::vector<TestCommand> bitmap_commands() {
     };
 }
 
+// Many changes and a longer disk in one step, as `expand` does it.
+inline TestCommand drafting(const std::string& name, std::uint64_t longer) {
+    return {name, Outcome::whole, [=](Opener& files) -> Result<void> {
+                OpenOptions open;
+                open.access = Access::read_write;
+                const auto image = TRY(Image::open("top", open, files));
+                TRY(check_can_take_draft(*image, image->size() + longer));
+                const auto draft = TRY(open_draft(*image, image->size() + longer));
+                const std::uint64_t unit =
+                    std::max(sector_bytes, round_down(draft->size() / 160, sector_bytes));
+                for (unsigned i = 0; i < 12; ++i)
+                    TRY(draft->write(i * 13 * unit + 333, pattern(3 * unit - 100, 300 + i)));
+                TRY(draft->write_zeroes(40 * unit - 7, 45 * unit));
+                return commit_draft(*image, *draft);
+            }};
+}
+
 inline TestCommand checking(const std::string& name, Repair repair) {
     return {name, Outcome::whole,
             [=](Opener& files) {
@@ -229,6 +247,8 @@ inline std::vector<TestCommand> test_commands() {
          {resize_commands(), snapshot_commands(), chain_commands(), amend_commands(), bitmap_commands()}) {
         all.insert(all.end(), more.begin(), more.end());
     }
+    all.push_back(drafting("a draft", 0));
+    all.push_back(drafting("a draft, longer", 333 * KiB));
     all.push_back(checking("check -r leaks", Repair::leaks));
     all.push_back(checking("check -r all", Repair::all));
     return all;

@@ -1,0 +1,66 @@
+// Which file systems grow here, and what grows the others.
+// SPDX-License-Identifier: Apache-2.0
+#include "guest/file_systems.hpp"
+
+#include "base/try.hpp"
+
+namespace qimg::guest {
+
+namespace {
+
+// Less than a file system may be able to use: its own unit is larger.
+constexpr std::uint64_t unused_bytes_max = 4 * MiB;
+
+std::string remedy_for(Content content) {
+    switch (content) {
+        case Content::ext2:
+        case Content::ext3:
+        case Content::ext4:
+            return "run `resize2fs DEVICE` in the guest";
+        case Content::xfs:
+            return "run `xfs_growfs MOUNTPOINT` in the guest";
+        case Content::btrfs:
+            return "run `btrfs filesystem resize max MOUNTPOINT` in the guest";
+        case Content::f2fs:
+            return "run `resize.f2fs DEVICE` while it is not mounted";
+        case Content::ntfs:
+            return "extend the volume in the guest, or run `ntfsresize DEVICE`";
+        case Content::lvm2:
+            return "run `pvresize DEVICE` in the guest, then `lvextend -r -l +100%FREE VOLUME`";
+        case Content::luks:
+            return "run `cryptsetup resize NAME` in the guest, then grow what is inside";
+        case Content::swap:
+            return "run `mkswap DEVICE` in the guest while it is not in use";
+        case Content::fat12:
+        case Content::fat16:
+        case Content::fat32:
+            return "run `fatresize -s max DEVICE` while it is not mounted";
+        case Content::iso9660:
+        case Content::squashfs:
+            break;
+    }
+    return "nothing: it never becomes longer";
+}
+
+// Nobody but a program in the guest makes it longer.
+FileSystemGrowth left_to_guest(const Volume& volume, const FileSystem& found, bool grew) {
+    FileSystemGrowth growth{found.bytes, found.bytes, !grew, {}};
+    if (found.bytes) {
+        growth.fills = *found.bytes >= volume.size() || volume.size() - *found.bytes < unused_bytes_max;
+    }
+    if (!growth.fills) growth.remaining = remedy_for(found.content);
+    return growth;
+}
+
+}  // namespace
+
+Result<FileSystemGrowth> grow_file_system(Volume& volume, const std::optional<FileSystem>& found, bool grew,
+                                          Progress& progress) {
+    if (!found)
+        return FileSystemGrowth{std::nullopt, std::nullopt, !grew,
+                                grew ? "grow what is in the partition, which is not known" : ""};
+    static_cast<void>(progress);
+    return left_to_guest(volume, *found, grew);
+}
+
+}  // namespace qimg::guest

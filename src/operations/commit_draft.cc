@@ -1,0 +1,124 @@
+// By one write of a header where the format has such a thing, else by a log.
+// SPDX-License-Identifier: Apache-2.0
+#include "operations/commit_draft.hpp"
+
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+
+#include "base/text.hpp"
+#include "base/try.hpp"
+#include "format/qcow2/transaction.hpp"
+#include "storage/redo_log.hpp"
+#include "storage/remove_file.hpp"
+
+namespace qimg {
+
+namespace {
+
+constexpr std::uint64_t step_bytes = MiB;
+
+bool is_regular_file(const std::string& path) {
+    struct stat status {};
+    return ::stat(path.c_str(), &status) == 0 && S_ISREG(status.st_mode);
+}
+
+// What guests would see behind the end of the disk if its size alone changed: as for `resize`.
+std::uint64_t exposed_end(const Image& image, std::uint64_t bytes) {
+    const std::uint64_t old = image.size();
+    const bool is_longer_below = image.backing() != nullptr && image.backing()->size() > old;
+    return is_longer_below ? bytes : std::min(bytes, round_up(old, image.format().cluster_bytes()));
+}
+
+Result<void> write_log(RedoLogWriter& log, const guest::Draft& draft) {
+    Bytes buffer;
+    for (const guest::Change& change : draft.changes()) {
+        if (change.zeroes) {
+            TRY(log.add_zeroes(HostRange(HostOffset(change.start), change.bytes)));
+            continue;
+        }
+        for (std::uint64_t done = 0; done < change.bytes; done += buffer.size()) {
+            buffer.resize(std::min(step_bytes, change.bytes - done));
+            TRY(draft.read(change.start + done, buffer));
+            TRY(log.add(HostOffset(change.start + done), buffer));
+        }
+    }
+    return log.finish();
+}
+
+Result<void> commit_in_place(Image& image, const guest::Draft& draft) {
+    Storage& file = image.format().data_storage();
+    const auto identity = file.identity();
+    if (!identity) return fail(ErrorKind::unsupported, "The image is no file, beside which a log could be");
+    const std::uint64_t old = TRY(file.size());
+    const auto log = TRY(create_file(redo_log_name(image.path())));
+    RedoLogWriter writer(*log, {identity->inode, old, draft.size()});
+    TRY(write_log(writer, draft));
+    TRY(log->commit());
+    if (auto applied = apply_redo_log(*log, file); !applied) {
+        Error error = std::move(applied).error();
+        error.hint = "the change is not complete; `qimg expand` finishes it";
+        return std::unexpected<Error>(std::move(error));
+    }
+    return remove_file(redo_log_name(image.path()));
+}
+
+}  // namespace
+
+Result<void> check_can_take_draft(const Image& image, std::uint64_t bytes) {
+    const Format& format = image.format();
+    if (const auto* const qcow2 = dynamic_cast<const qcow2::Qcow2*>(&format))
+        return qcow2::check_can_replace(*qcow2, bytes);
+    if (image.format_name() != "raw") {
+        return failf(ErrorKind::unsupported, "The format {} cannot change in many places at once",
+                     image.format_name());
+    }
+    const Assembly* const assembly = image.assembly();
+    if (assembly != nullptr && (assembly->raw_start != 0 || assembly->raw_bytes))
+        return fail(ErrorKind::unsupported, "A part of a file cannot become longer");
+    if (image.path().empty() || (assembly == nullptr && !is_regular_file(image.path())))
+        return fail(ErrorKind::unsupported, "Only a file can become longer");
+    return {};
+}
+
+Result<std::unique_ptr<guest::Draft>> open_draft(const Image& image, std::uint64_t bytes) {
+    const std::string name = image.path() + ".qimg-draft";
+    const auto open_spill = [name]() -> Result<std::unique_ptr<Storage>> {
+        std::unique_ptr<Storage> file = TRY(create_file(name));  // which never gets that name
+        return file;
+    };
+    auto draft = std::make_unique<guest::Draft>(image, bytes, open_spill);
+    const std::uint64_t end = exposed_end(image, bytes);
+    if (end > image.size()) TRY(draft->write_zeroes(image.size(), end - image.size()));
+    return draft;
+}
+
+Result<void> commit_draft(Image& image, const guest::Draft& draft) {
+    TRY(check_can_take_draft(image, draft.size()));
+    auto* const format = dynamic_cast<qcow2::Qcow2*>(&image.format());
+    if (format == nullptr) return commit_in_place(image, draft);
+    qcow2::NewDisk disk;
+    disk.bytes = draft.size();
+    for (const guest::Change& change : draft.changes())
+        disk.changes.push_back({GuestRange(GuestOffset(change.start), change.bytes), change.zeroes});
+    disk.read = [&](GuestOffset at, std::span<std::byte> into) { return draft.read(at.bytes, into); };
+    return qcow2::replace_disk(*format, disk);
+}
+
+Result<bool> finish_draft(const std::string& path, Locking locking) {
+    if (::access(redo_log_name(path).c_str(), F_OK) != 0) return false;
+    const auto log = TRY(open_file(redo_log_name(path), {Access::read_only, Locking::share}));
+    const auto file = TRY(open_file(path, {Access::read_write, locking}));
+    TRY(apply_redo_log(*log, *file));
+    TRY(remove_file(redo_log_name(path)));
+    return true;
+}
+
+bool is_draft_unfinished(const std::string& path) {
+    if (::access(redo_log_name(path).c_str(), F_OK) != 0) return false;
+    const auto file = open_file(path, {Access::read_only, Locking::share});
+    return file && has_redo_log(path, **file);
+}
+
+}  // namespace qimg
