@@ -15,6 +15,7 @@ int compare_command(int argc, char** argv);
 int convert_command(int argc, char** argv);
 int create_command(int argc, char** argv);
 int dd_command(int argc, char** argv);
+int expand_command(int argc, char** argv);
 int info_command(int argc, char** argv);
 int map_command(int argc, char** argv);
 int measure_command(int argc, char** argv);

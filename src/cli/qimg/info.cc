@@ -16,6 +16,7 @@
 #include "cli/qimg/size_argument.hpp"
 #include "cli/qimg/source_image.hpp"
 #include "cli/qimg/verdict_text.hpp"
+#include "qimg/operations/expand.hpp"
 #include "qimg/operations/inspect.hpp"
 #include "qimg/operations/pins.hpp"
 
@@ -152,6 +153,11 @@ int info_command(int argc, char** argv) {
 
     const auto image = source_image(operands[0], request.source, Access::read_only);
     if (!image) return failed;
+    if (!is_drop_in() && is_expand_unfinished(image->path)) {
+        print_warning(
+            fmt::format("an interrupted expand has to be finished before '{}' is used: qimg expand {}",
+                        operands[0], operands[0]));
+    }
     confined_opener(request.info.backing_chain ? Reach::chain : Reach::file);
     request.info.path = image->path;
     request.info.open = image->open;

@@ -32,6 +32,7 @@ constexpr Command commands[] = {
     {"convert", convert_command, "copy a disk into a new image of any format"},
     {"create", create_command, "make a new image"},
     {"dd", dd_command, "copy blocks of a disk into a new image"},
+    {"expand", expand_command, "make the disk longer, with its partition and file system"},
     {"info", info_command, "tell what an image is"},
     {"map", map_command, "tell where each part of the disk lies"},
     {"measure", measure_command, "tell how much space a new image will need"},
