@@ -83,7 +83,8 @@ Result<void> cut_table(Qcow2& image, std::uint64_t l1_entry, std::uint64_t l1_in
     return {};
 }
 
-// What tables say about clusters behind the end of a disk of `bytes`.
+}  // namespace
+
 Result<void> cut_tables(Qcow2& image, std::uint64_t bytes) {
     const Geometry& geometry = image.geometry();
     const std::uint64_t kept_clusters = geometry.clusters_for(bytes);
@@ -101,8 +102,6 @@ Result<void> cut_tables(Qcow2& image, std::uint64_t bytes) {
     }
     return {};
 }
-
-}  // namespace
 
 Result<void> grow(Qcow2& image, std::uint64_t bytes, const std::function<Result<void>()>& fill) {
     TRY(check_can_resize(image));

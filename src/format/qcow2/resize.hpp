@@ -21,4 +21,8 @@ Result<void> grow(Qcow2& image, std::uint64_t bytes, const std::function<Result<
 // that makes the disk longer again from showing old data.
 Result<void> shrink(Qcow2& image, std::uint64_t bytes, const std::function<Result<void>()>& clear);
 
+// What tables say about clusters behind the end of a disk of `bytes` goes, and what they name there: guests see none of
+// it, but would on a longer disk.
+Result<void> cut_tables(Qcow2& image, std::uint64_t bytes);
+
 }  // namespace qimg::qcow2

@@ -8,6 +8,7 @@
 #include "base/endian.hpp"
 #include "base/text.hpp"
 #include "base/try.hpp"
+#include "format/qcow2/resize.hpp"
 
 namespace qimg::qcow2 {
 
@@ -90,6 +91,8 @@ class Transaction {
 
 Result<void> Transaction::begin() {
     TRY(image_.prepare_changing());
+    // whoever made the disk shorter may have been stopped before it came to that
+    if (disk_.bytes > image_.size()) TRY(cut_tables(image_, image_.size()));
     TRY(image_.flush());
     const auto active = TRY(image_.l1());
     l1_.assign(active.begin(), active.end());
