@@ -83,8 +83,11 @@ Result<void> check_target(const LogHeader& header, const Storage& log, const Sto
     const bool is_it = identity && identity->inode == header.inode &&
                        (file_bytes == header.old_bytes || file_bytes == header.new_bytes);
     if (is_it) return {};
-    return failf(ErrorKind::unsafe, "'{}' holds changes of another file, or of '{}' as it was once",
-                 printable(log.name()), printable(file.name()));
+    Error error{ErrorKind::unsafe, {}, 0, {}, {}};
+    error.message = fmt::format("'{}' holds changes of another file, or of '{}' as it was once",
+                                printable(log.name()), printable(file.name()));
+    error.hint = "remove it if that file is gone";
+    return std::unexpected<Error>(std::move(error));
 }
 
 Result<void> apply_data(const Storage& log, HostOffset from, Storage& file, HostRange to) {

@@ -37,6 +37,7 @@ struct GptDisk {
     disk::GptHeader backup{};
     std::array<disk::GptEntry, 4> entries{};
     std::uint64_t disk_sectors = sectors;
+    std::uint64_t sector_size = 512;
 
     GptDisk() {
         mbr.entries[0].type = disk::mbr_protective;
@@ -63,7 +64,7 @@ struct GptDisk {
     std::unique_ptr<Storage> file() {
         auto file = memory_storage();
         const auto put = [&](std::uint64_t sector, const auto& value) {
-            REQUIRE(file->write(HostOffset(sector * 512), std::as_bytes(std::span(&value, 1))));
+            REQUIRE(file->write(HostOffset(sector * sector_size), std::as_bytes(std::span(&value, 1))));
         };
         put(0, mbr);
         for (disk::GptHeader* header : {&first, &backup}) {
@@ -73,7 +74,7 @@ struct GptDisk {
             put(header->own_sector, *header);
             put(header->entries_sector, entries);
         }
-        REQUIRE(file->resize(disk_sectors * 512));
+        REQUIRE(file->resize(disk_sectors * sector_size));
         return file;
     }
 };

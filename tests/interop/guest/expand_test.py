@@ -87,6 +87,14 @@ def make_image(folder, kind):
     return []
 
 
+def content_of(folder, name):
+    path = f'{folder}/{name}'
+    if not os.path.exists(path):
+        return None
+    with open(path, 'rb') as file:
+        return file.read()
+
+
 def to_raw(folder, kind):
     if kind != 'raw':
         run('qemu-img', 'check', '-q', 'image', folder=folder)
@@ -128,12 +136,15 @@ def try_one(table, size, kind, steps):
                     (table.startswith('gpt') or size < 2 * TiB - GiB))
         expected = by_growpart(folder, number, size) if is_known else None
         options = make_image(folder, kind)
+        base = content_of(folder, 'base')
         for step in range(1, steps + 1):
             now = (64 * MiB + (size - 64 * MiB) * step // steps) // 512 * 512
             run(QIMG, 'expand', *options, 'image', str(now), folder=folder, status=(FULL, PARTITION_ONLY))
         said = run(QIMG, 'expand', *options, 'image', folder=folder)
         if 'Nothing to do' not in said:
             yield f'a second run: {said}'
+        if content_of(folder, 'base') != base:
+            yield 'the base changed'
         to_raw(folder, kind)
         if os.stat(f'{folder}/image').st_size != size:
             yield f'{os.stat(f"{folder}/image").st_size} bytes'

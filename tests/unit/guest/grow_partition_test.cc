@@ -72,6 +72,18 @@ TEST_CASE("a GPT's second copy, its limits and the MBR move to the new end") {
     CHECK(is_zero(old));
 }
 
+TEST_CASE("a GPT of 4096-byte sectors grows, too") {
+    test::GptDisk disk;
+    disk.sector_size = 4096;
+    auto volume = longer(disk.file(), 10000 * 8 + 3);
+    const PartitionTable table = grow(volume);
+    CHECK(table.notes.empty());
+    CHECK(table.partitions[0].end() == (10000 - 2) * 4096);
+    Bytes backup(8);
+    REQUIRE(volume.read(9999 * 4096, backup));
+    CHECK(text_of(backup) == partition::disk::gpt_signature);
+}
+
 TEST_CASE("growing again where nothing is left changes nothing") {
     auto volume = longer(test::GptDisk().file(), 100000);
     grow(volume);
