@@ -31,8 +31,9 @@ std::uint64_t exposed_end(const Image& image, std::uint64_t bytes) {
     return is_longer_below ? bytes : std::min(bytes, round_up(old, image.format().cluster_bytes()));
 }
 
-Result<void> write_log(RedoLogWriter& log, const guest::Draft& draft) {
+Result<void> write_log(RedoLogWriter& log, const Storage& file, const guest::Draft& draft) {
     Bytes buffer;
+    Bytes old;
     for (const guest::Change& change : draft.changes()) {
         if (change.zeroes) {
             TRY(log.add_zeroes(HostRange(HostOffset(change.start), change.bytes)));
@@ -41,7 +42,9 @@ Result<void> write_log(RedoLogWriter& log, const guest::Draft& draft) {
         for (std::uint64_t done = 0; done < change.bytes; done += buffer.size()) {
             buffer.resize(std::min(step_bytes, change.bytes - done));
             TRY(draft.read(change.start + done, buffer));
-            TRY(log.add(HostOffset(change.start + done), buffer));
+            old.resize(buffer.size());
+            TRY(file.read(HostOffset(change.start + done), old));
+            TRY(log.add(HostOffset(change.start + done), old, buffer));
         }
     }
     return log.finish();
@@ -54,7 +57,7 @@ Result<void> commit_in_place(Image& image, const guest::Draft& draft) {
     const std::uint64_t old = TRY(file.size());
     const auto log = TRY(create_file(redo_log_name(image.path())));
     RedoLogWriter writer(*log, {identity->inode, old, draft.size()});
-    TRY(write_log(writer, draft));
+    TRY(write_log(writer, file, draft));
     TRY(log->commit());
     if (auto applied = apply_redo_log(*log, file); !applied) {
         Error error = std::move(applied).error();

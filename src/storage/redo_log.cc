@@ -1,4 +1,4 @@
-// A log: a header, then records, each with its data behind it. The header has the records' digest, so a log is whole
+// A log: a header, then records, each with its data behind it, old and new. The header has the records' digest, so a log is whole
 // or none.
 // SPDX-License-Identifier: Apache-2.0
 #include "storage/redo_log.hpp"
@@ -8,6 +8,8 @@
 #include <algorithm>
 #include <array>
 #include <cstdlib>
+#include <functional>
+#include <tuple>
 
 #include "base/checked.hpp"
 #include "base/endian.hpp"
@@ -35,7 +37,8 @@ constexpr std::string_view magic("qimg redo log\0\0\1", 16);
 struct LogRecord {
     le64 at;
     le64 bytes;
-    le64 data_bytes;  // behind this record: `bytes`, or 0 for zeroes
+    le64
+        data_bytes;  // behind this record, of what was there and then of what is to be: `bytes`, or 0 for zeroes
 };
 static_assert(sizeof(LogRecord) == 24);
 
@@ -90,14 +93,89 @@ Result<void> check_target(const LogHeader& header, const Storage& log, const Sto
     return std::unexpected<Error>(std::move(error));
 }
 
-Result<void> apply_data(const Storage& log, HostOffset from, Storage& file, HostRange to) {
-    Bytes buffer(std::min(buffer_bytes, to.length));
-    for (std::uint64_t done = 0; done < to.length; done += buffer.size()) {
-        buffer.resize(std::min<std::uint64_t>(buffer.size(), to.length - done));
-        TRY(log.read(from + done, buffer));
-        TRY(file.write(to.start + done, buffer));
+// A record, and where the log has its data.
+struct Place {
+    HostRange range;
+    bool is_data = false;
+    HostOffset old_data;
+    HostOffset new_data;
+};
+
+Result<void> for_each(const Storage& log, const LogHeader& header,
+                      const std::function<Result<void>(const Place&)>& visit) {
+    std::uint64_t at = records_at;
+    const std::uint64_t end = records_at + header.records_bytes;
+    for (std::uint64_t i = 0; i < header.records; ++i) {
+        std::array<std::byte, sizeof(LogRecord)> raw;
+        TRY(log.read(HostOffset(at), raw));
+        const auto record = load<LogRecord>(raw);
+        at += sizeof(LogRecord);
+        const std::uint64_t bytes = record.data_bytes;
+        const bool fits = at <= end && bytes <= (end - at) / 2 &&
+                          fits_within(record.at, record.bytes, header.new_bytes) &&
+                          (bytes == 0 || bytes == record.bytes);
+        if (!fits) return not_whole(log);
+        TRY(visit({HostRange(HostOffset(record.at), record.bytes), bytes != 0, HostOffset(at),
+                   HostOffset(at + bytes)}));
+        at += 2 * bytes;
     }
     return {};
+}
+
+// Calls `visit` for the parts of a record's range that lie in one step of the file, and that are as long.
+Result<void> in_steps(HostRange range, std::uint64_t step_bytes,
+                      const std::function<Result<void>(HostRange)>& visit) {
+    while (!range.empty()) {
+        const std::uint64_t to_step = step_bytes - range.start.bytes % step_bytes;
+        const HostRange part(range.start, std::min(range.length, to_step));
+        TRY(visit(part));
+        range = HostRange::between(part.end(), range.end());
+    }
+    return {};
+}
+
+std::unexpected<Error> was_used(const Storage& log, const Storage& file) {
+    Error error{ErrorKind::unsafe, {}, 0, {}, {}};
+    error.message = fmt::format(
+        "'{}' was written to after changes of it were interrupted; those that are left in "
+        "'{}' would destroy what it holds now",
+        printable(file.name()), printable(log.name()));
+    error.hint = "remove the log to keep the disk as it is";
+    return std::unexpected<Error>(std::move(error));
+}
+
+// Each sector is as it was, or as it is to be.
+Result<void> check_unused(const Storage& log, const Storage& file, const Place& place) {
+    Bytes now;
+    Bytes old;
+    Bytes wanted;
+    return in_steps(place.range, buffer_bytes, [&](HostRange part) -> Result<void> {
+        const std::uint64_t skip = part.start - place.range.start;
+        for (auto [buffer, from, at] : {std::tuple{&now, &file, part.start},
+                                        {&old, &log, place.old_data + skip},
+                                        {&wanted, &log, place.new_data + skip}}) {
+            buffer->resize(part.length);
+            TRY(from->read(at, *buffer));
+        }
+        return in_steps(part, sector_bytes, [&](HostRange sector) -> Result<void> {
+            const auto is_like = [&](const Bytes& other) {
+                const std::uint64_t at = sector.start - part.start;
+                return std::ranges::equal(std::span(now).subspan(at, sector.length),
+                                          std::span(other).subspan(at, sector.length));
+            };
+            return is_like(old) || is_like(wanted) ? Result<void>() : was_used(log, file);
+        });
+    });
+}
+
+Result<void> apply(const Storage& log, Storage& file, const Place& place) {
+    if (!place.is_data) return file.write_zeroes(place.range);
+    Bytes buffer;
+    return in_steps(place.range, buffer_bytes, [&](HostRange part) -> Result<void> {
+        buffer.resize(part.length);
+        TRY(log.read(place.new_data + (part.start - place.range.start), buffer));
+        return file.write(part.start, buffer);
+    });
 }
 
 }  // namespace
@@ -123,10 +201,12 @@ Result<void> RedoLogWriter::append(std::span<const std::byte> bytes) {
     return buffer_.size() < buffer_bytes ? Result<void>() : write_buffer();
 }
 
-Result<void> RedoLogWriter::add(HostOffset at, std::span<const std::byte> data) {
+Result<void> RedoLogWriter::add(HostOffset at, std::span<const std::byte> old,
+                                std::span<const std::byte> data) {
     const LogRecord record{at.bytes, data.size(), data.size()};
     ++records_;
     TRY(append(std::as_bytes(std::span(&record, 1))));
+    TRY(append(old));
     return append(data);
 }
 
@@ -161,24 +241,12 @@ Result<void> apply_redo_log(const Storage& log, Storage& file) {
     const LogHeader header = TRY(read_header(log));
     TRY(check_digest(log, header));
     TRY(check_target(header, log, file));
+    TRY(for_each(log, header, [&](const Place& place) {
+        return place.is_data ? check_unused(log, file, place) : Result<void>();
+    }));
     const std::uint64_t file_bytes = TRY(file.size());
     if (file_bytes != header.new_bytes) TRY(file.resize(header.new_bytes));
-    std::uint64_t at = records_at;
-    const std::uint64_t end = records_at + header.records_bytes;
-    for (std::uint64_t i = 0; i < header.records; ++i) {
-        std::array<std::byte, sizeof(LogRecord)> raw;
-        TRY(log.read(HostOffset(at), raw));
-        const auto record = load<LogRecord>(raw);
-        at += sizeof(LogRecord);
-        const bool is_data = record.data_bytes != 0;
-        const bool fits = at <= end && record.data_bytes <= end - at &&
-                          fits_within(record.at, record.bytes, header.new_bytes) &&
-                          (!is_data || record.data_bytes == record.bytes);
-        if (!fits) return not_whole(log);
-        const HostRange range(HostOffset(record.at), record.bytes);
-        TRY(is_data ? apply_data(log, HostOffset(at), file, range) : file.write_zeroes(range));
-        at += record.data_bytes;
-    }
+    TRY(for_each(log, header, [&](const Place& place) { return apply(log, file, place); }));
     return file.flush();
 }
 

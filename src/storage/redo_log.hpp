@@ -31,8 +31,8 @@ class RedoLogWriter {
   public:
     RedoLogWriter(Storage& log, const RedoTarget& target);
 
-    // In any order; a range that comes twice is what came last.
-    Result<void> add(HostOffset at, std::span<const std::byte> data);
+    // In any order, without overlaps. `old` is what is there now, as long as `data`.
+    Result<void> add(HostOffset at, std::span<const std::byte> old, std::span<const std::byte> data);
     Result<void> add_zeroes(HostRange range);
     Result<void> finish();
 
@@ -52,8 +52,9 @@ class RedoLogWriter {
 Result<RedoTarget> read_redo_target(const Storage& log);
 
 // Brings all changes to `file`, and makes them durable. Reads the log before it writes the first one. Errors: corrupt
-// for a log that is not whole, unsafe when it is for another file, or the file has another length than before or
-// after the changes; those of reading and writing: what is missing arrives when this is done again.
+// for a log that is not whole; unsafe when it is for another file, when the file has another length than before or
+// after the changes, or when where data is to arrive some sector is neither as it was nor as it is to be: somebody has
+// used the file since. Those of reading and writing: what is missing arrives when this is done again.
 Result<void> apply_redo_log(const Storage& log, Storage& file);
 
 // True when there is a log beside the file `path`, which is open as `file`, and it is for that file: then the changes

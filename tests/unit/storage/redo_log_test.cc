@@ -47,9 +47,9 @@ constexpr std::uint64_t new_bytes = 3 * MiB;
 std::unique_ptr<Storage> make_log() {
     auto log = memory_storage("log");
     RedoLogWriter writer(*log, {inode, old_bytes, new_bytes});
-    REQUIRE(writer.add(HostOffset(100), Bytes(9'000, std::byte{1})));
-    REQUIRE(writer.add_zeroes(HostRange(HostOffset(5'000), 8'000)));
-    REQUIRE(writer.add(HostOffset(MiB - 5), Bytes(MiB + 900, std::byte{2})));
+    REQUIRE(writer.add(HostOffset(100), Bytes(9'000, std::byte{9}), Bytes(9'000, std::byte{1})));
+    REQUIRE(writer.add_zeroes(HostRange(HostOffset(9'500), 8'000)));
+    REQUIRE(writer.add(HostOffset(MiB - 5), Bytes(MiB + 900), Bytes(MiB + 900, std::byte{2})));
     REQUIRE(writer.finish());
     return log;
 }
@@ -62,7 +62,7 @@ Bytes after() {
     Bytes content = before();
     content.resize(new_bytes);
     std::fill_n(content.begin() + 100, 9'000, std::byte{1});
-    std::fill_n(content.begin() + 5'000, 8'000, std::byte{0});
+    std::fill_n(content.begin() + 9'500, 8'000, std::byte{0});
     std::fill_n(content.begin() + MiB - 5, MiB + 900, std::byte{2});
     return content;
 }
@@ -98,6 +98,23 @@ TEST_CASE("a log is for one file, as it was or as it is to be") {
     REQUIRE(file.resize(old_bytes + 1));
     NumberedFile longer(file);
     CHECK(apply_redo_log(*log, longer).error().kind == ErrorKind::unsafe);
+}
+
+TEST_CASE("a file that somebody has used since is left as it is") {
+    const auto log = make_log();
+    for (const std::uint64_t at : {std::uint64_t{100}, std::uint64_t{9'099}}) {
+        Bytes used = before();
+        used[at] = std::byte{5};
+        test::RecordingStorage file(used);
+        NumberedFile numbered(file);
+        CHECK(apply_redo_log(*log, numbered).error().kind == ErrorKind::unsafe);
+        CHECK(file.content() == used);
+    }
+    Bytes elsewhere = before();
+    elsewhere[0] = elsewhere[9'100] = std::byte{5};
+    test::RecordingStorage file(elsewhere);
+    NumberedFile numbered(file);
+    CHECK(apply_redo_log(*log, numbered));
 }
 
 TEST_CASE("whatever arrived before a crash, the log brings the rest") {
