@@ -63,6 +63,7 @@ struct NewSandbox {
     std::string base;
     std::optional<std::string> base_format;  // absent: told by the first bytes
     std::optional<SizeChange> disk;          // relative to the base's size; absent: the base's size
+    bool expand = false;  // the partition and the file system grow with it, before the guest starts
     Machine machine;
     SeedOptions seed;  // an empty hostname becomes the sandbox's name
 };

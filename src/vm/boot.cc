@@ -12,6 +12,7 @@
 #include "base/text.hpp"
 #include "base/try.hpp"
 #include "qimg/operations/create.hpp"
+#include "qimg/operations/expand.hpp"
 #include "vm/domain_xml.hpp"
 #include "vm/guest_watch.hpp"
 #include "vm/kvm.hpp"
@@ -256,12 +257,22 @@ Result<UpReport> follow_guest(Session& session, Running running, const WaitOptio
     return report;
 }
 
+// What is left to the guest, cloud-init does there.
+static Result<void> expand_disk(const std::string& disk) {
+    ExpandOptions options;
+    options.path = disk;
+    options.open.format = "qcow2";
+    TRY(expand(options));
+    return {};
+}
+
 Result<void> make_disk(const SandboxFolder& folder, Record& record, const std::optional<SizeChange>& size,
                        const std::optional<std::string>& base_format) {
     const std::string fresh = folder.fresh_disk();
     if (::unlink(fresh.c_str()) != 0 && errno != ENOENT) return fail_errno(errno, fresh, "cannot remove");
     const SnapReport made =
         TRY(snap({.base = record.base, .overlay = fresh, .size = size, .base_format = base_format}));
+    if (record.expand) TRY(expand_disk(fresh));
     if (::rename(fresh.c_str(), folder.disk().c_str()) != 0) {
         return fail_errno(errno, folder.disk(), "cannot put the fresh overlay in its place");
     }

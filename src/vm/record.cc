@@ -38,6 +38,13 @@ class Members {
         wrong(name, "a number in range");
         return 0;
     }
+    // Sandboxes that are older than it have none.
+    bool flag(const char* name) {
+        const auto found = object_.find(name);
+        if (found == object_.end()) return false;
+        if (!found->is_boolean()) wrong(name, "true or false");
+        return found->is_boolean() && found->get<bool>();
+    }
     std::vector<Forward> forwards(const char* name) {
         std::vector<Forward> list;
         const auto found = object_.find(name);
@@ -87,6 +94,7 @@ std::string record_text(const Record& record) {
     object["base"] = record.base;
     object["base-format"] = record.base_format;
     object["disk-size"] = record.disk_bytes;
+    object["expand"] = record.expand;
     object["memory"] = record.machine.memory_bytes;
     object["cpus"] = record.machine.cpus;
     object["network"] = record.machine.network;
@@ -114,6 +122,7 @@ Result<Record> parse_record(const std::string& path, const std::string& text) {
     record.base = members.text("base");
     record.base_format = members.text("base-format");
     record.disk_bytes = members.number("disk-size", std::numeric_limits<std::int64_t>::max());
+    record.expand = members.flag("expand");
     record.machine.memory_bytes = members.number("memory", std::numeric_limits<std::int64_t>::max());
     record.machine.cpus = static_cast<unsigned>(members.number("cpus", 4096));
     record.machine.network = members.text("network");

@@ -18,6 +18,7 @@ struct Record {
     std::string base;  // absolute
     std::string base_format;
     std::uint64_t disk_bytes = 0;    // virtual size of the overlay
+    bool expand = false;             // what is on it grows with it
     Machine machine;                 // its network is decided
     std::string created;             // ISO 8601, UTC
     std::int64_t started = 0;        // of the last start, seconds since 1970; 0: never

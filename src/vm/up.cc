@@ -62,6 +62,7 @@ Result<Record> plan_record(const UpOptions& options, const Hypervisor& hyperviso
     record.name = options.name;
     record.connection = hypervisor.uri();
     record.base = fs::absolute(options.create->base, problem).lexically_normal();
+    record.expand = options.create->expand;
     record.machine = options.create->machine;
     record.machine.network = TRY(decide_network(hypervisor, options.create->machine));
     record.uuid = random_uuid();

@@ -157,6 +157,11 @@ void add_new_sandbox(CommandLine& line, NewSandboxArguments& arguments) {
                  .type = "SIZE",
                  .what = "Size of the guest's disk, or by how much it is larger than the base (+20G)"},
                 noting(arguments, "--disk", store_parsed(parse_size_change, sandbox.disk)));
+    line.flag("--expand", "Let the partition and the file system grow with the disk before the guest starts",
+              [&arguments, &sandbox] {
+                  arguments.first_given = "--expand";
+                  sandbox.expand = true;
+              });
     line.option({.name = "--format",
                  .type = "FORMAT",
                  .what = "The base's format (default: told by its first bytes)"},

@@ -20,6 +20,7 @@ Record sample() {
     record.base = "/images/base.qcow2";
     record.base_format = "qcow2";
     record.disk_bytes = 22 * GiB;
+    record.expand = true;
     record.machine.network = "user";
     record.machine.forwards = {{2222, 22}};
     record.machine.seed_bus = SeedBus::scsi;
@@ -45,6 +46,7 @@ TEST_CASE("a record is read as it was written") {
     REQUIRE(after);
     CHECK(record_text(*after) == record_text(before));
     CHECK(after->machine.forwards.at(0).host_port == 2222);
+    CHECK(after->expand);
     CHECK(after->created == "2023-11-14T22:13:20Z");
 }
 
