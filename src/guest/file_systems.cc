@@ -3,6 +3,8 @@
 #include "guest/file_systems.hpp"
 
 #include "base/try.hpp"
+#include "guest/ext4/grow.hpp"
+#include "guest/ext4/verify.hpp"
 
 namespace qimg::guest {
 
@@ -13,10 +15,6 @@ constexpr std::uint64_t unused_bytes_max = 4 * MiB;
 
 std::string remedy_for(Content content) {
     switch (content) {
-        case Content::ext2:
-        case Content::ext3:
-        case Content::ext4:
-            return "run `resize2fs DEVICE` in the guest";
         case Content::xfs:
             return "run `xfs_growfs MOUNTPOINT` in the guest";
         case Content::btrfs:
@@ -35,6 +33,9 @@ std::string remedy_for(Content content) {
         case Content::fat16:
         case Content::fat32:
             return "run `fatresize -s max DEVICE` while it is not mounted";
+        case Content::ext2:
+        case Content::ext3:
+        case Content::ext4:
         case Content::iso9660:
         case Content::squashfs:
             break;
@@ -52,6 +53,13 @@ FileSystemGrowth left_to_guest(const Volume& volume, const FileSystem& found, bo
     return growth;
 }
 
+// Once it is done nothing is left to do: a rest that is too small for a group stays unused.
+Result<FileSystemGrowth> grow_ext4(Volume& volume, Progress& progress) {
+    const ext4::Growth growth = TRY(ext4::grow(volume, progress));
+    if (growth.new_bytes != growth.old_bytes) TRY(ext4::verify(volume, growth));
+    return FileSystemGrowth{growth.old_bytes, growth.new_bytes, true, {}};
+}
+
 }  // namespace
 
 Result<FileSystemGrowth> grow_file_system(Volume& volume, const std::optional<FileSystem>& found, bool grew,
@@ -59,8 +67,7 @@ Result<FileSystemGrowth> grow_file_system(Volume& volume, const std::optional<Fi
     if (!found)
         return FileSystemGrowth{std::nullopt, std::nullopt, !grew,
                                 grew ? "grow what is in the partition, which is not known" : ""};
-    static_cast<void>(progress);
-    return left_to_guest(volume, *found, grew);
+    return is_ext(found->content) ? grow_ext4(volume, progress) : left_to_guest(volume, *found, grew);
 }
 
 }  // namespace qimg::guest

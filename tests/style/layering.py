@@ -40,7 +40,7 @@ HOMES = {
     "libfyaml.h": ["src/seed/*"],
     "crypt.h": ["src/seed/*"],
     "sha2.h": ["src/base/digest.cc"],
-    "ext2fs/*": ["src/guest/*"],
+    "ext2fs/*": ["src/guest/ext4/*"],
     "fmt/*": ["src/*", "tests/*", "fuzz/*"],
     "doctest/*": ["tests/*"],
     "benchmark/*": ["tests/bench/*"],

@@ -1,0 +1,17 @@
+// The two checksums of ext4, as it uses them: started with what the caller has, not inverted at the end.
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+
+namespace qimg::guest::ext4 {
+
+// CRC-32C, polynomial 0x1edc6f41 with bits reversed: superblocks, descriptors and bitmaps under metadata_csum.
+std::uint32_t crc32c(std::uint32_t before, std::span<const std::byte> bytes);
+
+// CRC-16, polynomial 0x8005 with bits reversed: descriptors under uninit_bg.
+std::uint16_t crc16(std::uint16_t before, std::span<const std::byte> bytes);
+
+}  // namespace qimg::guest::ext4
