@@ -122,7 +122,12 @@ class Comparison {
             if (expected.kind != ReferenceKind::refused) differ("only ours cannot read", at);
             return;
         }
-        if (expected.kind == ReferenceKind::refused) differ("only the reference refuses", at);
+        if (expected.kind == ReferenceKind::refused) {
+            // libdeflate takes a code that an incomplete table does not have for one that it has; zlib refuses it
+            const bool is_deflated = mapping.kind == MappingKind::compressed && !reference_.is_zstd();
+            if (!is_deflated) differ("only the reference refuses", at);
+            return;
+        }
         if (!is_same_kind(mapping.kind, expected.kind)) differ("kinds of cluster", at);
         const auto content = std::as_bytes(std::span(expected.bytes));
         const bool same = content.empty() ? is_zero(bytes) : std::ranges::equal(bytes, content.first(length));

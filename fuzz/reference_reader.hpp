@@ -29,6 +29,8 @@ class ReferenceReader {
     std::uint64_t disk_bytes() const { return disk_bytes_; }
     std::uint64_t cluster_bytes() const { return 1ull << cluster_bits_; }
     std::uint64_t unit_bytes() const { return extended_l2_ ? cluster_bytes() / 32 : cluster_bytes(); }
+    // How clusters are compressed that are.
+    bool is_zstd() const { return zstd_; }
     // Backing file name; empty when there is none.
     const std::string& backing_file() const { return backing_file_; }
 

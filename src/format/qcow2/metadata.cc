@@ -268,7 +268,12 @@ Result<void> Qcow2::check_inside_file(HostRange range) {
     file_end_ = round_up(file_bytes, cluster_bytes());
     if (range.end().bytes <= file_end_) return {};
     const std::uint64_t refcount = TRY(refcounts_.get(geometry().cluster_at(range.start)));
-    if (refcount != 0 && range.start.bytes < file_end_ + header_.size) return {};
+    // all of the disk, and the tables that lead to it
+    const std::uint64_t believable_clusters =
+        geometry().clusters_for(header_.size) + geometry().l1_entries_for(header_.size);
+    if (refcount != 0 && geometry().cluster_at(range.start) <
+                             geometry().cluster_at(HostOffset(file_end_)) + believable_clusters)
+        return {};
     return failf(ErrorKind::corrupt, "{}: cluster at {:#x} lies past the end of the file; run check",
                  printable(storage_->name()), range.start.bytes);
 }
