@@ -103,13 +103,17 @@ Result<void> cut_tables(Qcow2& image, std::uint64_t bytes) {
     return {};
 }
 
-Result<void> grow(Qcow2& image, std::uint64_t bytes, const std::function<Result<void>()>& fill) {
+Result<void> check_can_grow(const Qcow2& image, std::uint64_t bytes) {
     TRY(check_can_resize(image));
     const std::uint64_t entries = image.geometry().l1_entries_for(bytes);
-    if (bytes > 1ull << 62 || entries * table_entry_bytes > l1_table_bytes_max) {
-        return fail_detailed(ErrorKind::no_space, "Failed to grow the L1 table: File too large",
-                             "try a larger cluster size");
-    }
+    if (bytes <= 1ull << 62 && entries * table_entry_bytes <= l1_table_bytes_max) return {};
+    return fail_detailed(ErrorKind::no_space, "Failed to grow the L1 table: File too large",
+                         "try a larger cluster size");
+}
+
+Result<void> grow(Qcow2& image, std::uint64_t bytes, const std::function<Result<void>()>& fill) {
+    TRY(check_can_grow(image, bytes));
+    const std::uint64_t entries = image.geometry().l1_entries_for(bytes);
     TRY(image.prepare_changing());
     BitmapEditor bitmaps = TRY(BitmapEditor::open(image));
     TRY(bitmaps.resize(bytes));

@@ -10,6 +10,9 @@
 
 namespace qimg::qcow2 {
 
+// Errors: unsupported for version 2 with snapshots; no_space for a disk that the L1 table cannot reach.
+Result<void> check_can_grow(const Qcow2& image, std::uint64_t bytes);
+
 // Makes the disk longer. `fill` runs when guests' addresses up to `bytes` can be written, but before the new
 // size is in the file: what it writes (zeroes over a longer backing file, preallocation) is there from the
 // first moment that the new size is. Bitmaps go along, with what is added clean. Errors: unsupported for

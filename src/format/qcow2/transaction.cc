@@ -273,14 +273,7 @@ Result<void> check_can_replace(const Qcow2& image, std::uint64_t bytes) {
         return fail(ErrorKind::unsupported,
                     "The image has bitmaps, which cannot follow such a change; remove them first");
     }
-    if (header.version < 3 && header.snapshot_count != 0 && bytes != header.size)
-        return fail(ErrorKind::unsupported, "Can't resize a v2 image which has snapshots");
-    const std::uint64_t entries = image.geometry().l1_entries_for(bytes);
-    if (bytes > 1ull << 62 || entries * table_entry_bytes > l1_table_bytes_max) {
-        return fail_detailed(ErrorKind::no_space, "Failed to grow the L1 table: File too large",
-                             "try a larger cluster size");
-    }
-    return {};
+    return bytes == header.size ? Result<void>() : check_can_grow(image, bytes);
 }
 
 Result<void> replace_disk(Qcow2& image, const NewDisk& disk) {
