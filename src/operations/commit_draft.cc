@@ -10,6 +10,7 @@
 #include "base/text.hpp"
 #include "base/try.hpp"
 #include "format/qcow2/transaction.hpp"
+#include "operations/resize_disk.hpp"
 #include "storage/redo_log.hpp"
 #include "storage/remove_file.hpp"
 
@@ -22,13 +23,6 @@ constexpr std::uint64_t step_bytes = MiB;
 bool is_regular_file(const std::string& path) {
     struct stat status {};
     return ::stat(path.c_str(), &status) == 0 && S_ISREG(status.st_mode);
-}
-
-// What guests would see behind the end of the disk if its size alone changed: as for `resize`.
-std::uint64_t exposed_end(const Image& image, std::uint64_t bytes) {
-    const std::uint64_t old = image.size();
-    const bool is_longer_below = image.backing() != nullptr && image.backing()->size() > old;
-    return is_longer_below ? bytes : std::min(bytes, round_up(old, image.format().cluster_bytes()));
 }
 
 Result<void> write_log(RedoLogWriter& log, const Storage& file, const guest::Draft& draft) {
@@ -92,8 +86,9 @@ Result<std::unique_ptr<guest::Draft>> open_draft(const Image& image, std::uint64
         return file;
     };
     auto draft = std::make_unique<guest::Draft>(image, bytes, open_spill);
-    const std::uint64_t end = exposed_end(image, bytes);
-    if (end > image.size()) TRY(draft->write_zeroes(image.size(), end - image.size()));
+    const GuestRange added = GuestRange::between(GuestOffset(image.size()), GuestOffset(bytes));
+    const GuestRange exposed = exposed_part(image, added);
+    if (!exposed.empty()) TRY(draft->write_zeroes(exposed.start.bytes, exposed.length));
     return draft;
 }
 

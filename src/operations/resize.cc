@@ -15,15 +15,8 @@ namespace qimg {
 
 namespace {
 
-// What guests would see between the old end and the new one if the size alone changed: the rest of the last
-// cluster, and a backing image that goes on. That one may become longer yet, so then all of it says zeroes; as
-// far as version 2 can.
 Result<void> clear_new_part(Image& image, GuestRange added, Zeroing how) {
-    const std::uint64_t unit = image.format().cluster_bytes();
-    const GuestOffset cluster_end(round_up(added.start.bytes, unit));
-    const std::uint64_t backing_bytes = image.backing() != nullptr ? image.backing()->size() : 0;
-    const GuestOffset end = backing_bytes > added.start.bytes ? added.end() : cluster_end;
-    const GuestRange exposed = intersection(added, GuestRange::between(added.start, end));
+    const GuestRange exposed = exposed_part(image, added);
     return exposed.empty() ? Result<void>() : image.write_zeroes(exposed, how);
 }
 
@@ -58,6 +51,14 @@ Result<void> resize_raw(Storage& storage, std::uint64_t bytes, Preallocation pre
 }
 
 }  // namespace
+
+GuestRange exposed_part(const Image& image, GuestRange added) {
+    const std::uint64_t unit = image.format().cluster_bytes();
+    const GuestOffset cluster_end(round_up(added.start.bytes, unit));
+    const std::uint64_t backing_bytes = image.backing() != nullptr ? image.backing()->size() : 0;
+    const GuestOffset end = backing_bytes > added.start.bytes ? added.end() : cluster_end;
+    return intersection(added, GuestRange::between(added.start, end));
+}
 
 Result<void> resize_disk(Image& image, qcow2::Qcow2& format, std::uint64_t bytes, Preallocation preallocation,
                          Progress& progress) {

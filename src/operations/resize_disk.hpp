@@ -17,4 +17,8 @@ namespace qimg {
 Result<void> resize_disk(Image& image, qcow2::Qcow2& format, std::uint64_t bytes, Preallocation preallocation,
                          Progress& progress);
 
+// Of the part that a disk becomes longer by: what guests would see there, other than zeroes, if its size alone changed.
+// The rest of the last cluster, and a backing image that goes on: that one may become longer yet, so then all of it.
+GuestRange exposed_part(const Image& image, GuestRange added);
+
 }  // namespace qimg
