@@ -13,19 +13,34 @@ constexpr std::uint64_t narrow_max = std::numeric_limits<std::uint16_t>::max();
 
 }  // namespace
 
+// Memory for the cells of a chunk: each slab is as large as all before it, up to a huge page, so that few clusters
+// take little memory and many cause few page faults.
+std::uint16_t* ClusterCounts::take_narrow() {
+    if (untaken_.empty()) {
+        std::size_t bytes = chunk_cells * sizeof(std::uint16_t);
+        for (const ZeroedMemory& slab : slabs_)
+            bytes = std::min<std::size_t>(bytes + slab.size(), 2 * MiB);
+        const ZeroedMemory& slab = slabs_.emplace_back(bytes);
+        untaken_ = std::span(reinterpret_cast<std::uint16_t*>(slab.data()), bytes / sizeof(std::uint16_t));
+    }
+    std::uint16_t* const taken = untaken_.data();
+    untaken_ = untaken_.subspan(chunk_cells);
+    return taken;
+}
+
 ClusterCounts::Chunk& ClusterCounts::chunk_for(std::uint64_t cluster) {
     const std::uint64_t index = cluster / chunk_cells;
     if (index >= chunks_.size()) chunks_.resize(index + 1);
     Chunk& chunk = chunks_[index];
-    if (!chunk.narrow && !chunk.wide) chunk.narrow = std::make_unique<std::uint16_t[]>(chunk_cells);
+    if (!chunk.narrow && !chunk.wide) chunk.narrow = take_narrow();
     return chunk;
 }
 
 void ClusterCounts::widen(Chunk& chunk) {
     if (chunk.wide) return;
     chunk.wide = std::make_unique<std::uint64_t[]>(chunk_cells);
-    std::copy_n(chunk.narrow.get(), chunk_cells, chunk.wide.get());
-    chunk.narrow.reset();
+    std::copy_n(chunk.narrow, chunk_cells, chunk.wide.get());
+    chunk.narrow = nullptr;
 }
 
 // False, and nothing added, when a sum would pass the limit or 16 bits.
@@ -50,7 +65,7 @@ void ClusterCounts::add(ClusterRun run, std::uint64_t times, const OnOverflow& o
         Chunk& chunk = chunk_for(run.first);
         const std::uint64_t at = run.first % chunk_cells;
         const std::uint64_t count = std::min(run.count, chunk_cells - at);
-        if (!chunk.narrow || !add_narrow(std::span(chunk.narrow.get() + at, count), times)) {
+        if (!chunk.narrow || !add_narrow(std::span(chunk.narrow + at, count), times)) {
             has_shared_ = true;
             for (std::uint64_t cluster = run.first; cluster < run.first + count; ++cluster) {
                 const std::uint64_t old = get(cluster);
@@ -98,7 +113,7 @@ void ClusterCounts::assign(std::uint64_t first, std::span<const std::uint64_t> c
             if (chunk.wide) {
                 std::copy(part.begin(), part.end(), chunk.wide.get() + at);
             } else {
-                std::transform(part.begin(), part.end(), chunk.narrow.get() + at,
+                std::transform(part.begin(), part.end(), chunk.narrow + at,
                                [](std::uint64_t count) { return static_cast<std::uint16_t>(count); });
             }
         }
@@ -109,6 +124,8 @@ void ClusterCounts::assign(std::uint64_t first, std::span<const std::uint64_t> c
 
 void ClusterCounts::clear() {
     chunks_.clear();
+    slabs_.clear();
+    untaken_ = {};
     has_shared_ = false;
 }
 
@@ -120,7 +137,7 @@ std::span<const std::uint16_t> ClusterCounts::narrow(std::uint64_t cluster) cons
         return std::span(zeroes).subspan(at);
     }
     if (!chunks_[index].narrow) return {};
-    return std::span<const std::uint16_t>(chunks_[index].narrow.get() + at, chunk_cells - at);
+    return std::span<const std::uint16_t>(chunks_[index].narrow + at, chunk_cells - at);
 }
 
 std::uint64_t ClusterCounts::first_used(std::uint64_t first, std::uint64_t end) const {
@@ -132,7 +149,7 @@ std::uint64_t ClusterCounts::first_used(std::uint64_t first, std::uint64_t end) 
         const Chunk& chunk = chunks_[first / chunk_cells];
         const std::uint64_t at = first % chunk_cells;
         const std::uint64_t count = std::min(end - first, chunk_cells - at);
-        const std::uint64_t passed = chunk.narrow ? used_in(std::span(chunk.narrow.get() + at, count))
+        const std::uint64_t passed = chunk.narrow ? used_in(std::span(chunk.narrow + at, count))
                                      : chunk.wide ? used_in(std::span(chunk.wide.get() + at, count))
                                                   : count;
         first += passed;
@@ -149,7 +166,7 @@ std::uint64_t ClusterCounts::first_free(std::uint64_t first) const {
         const Chunk& chunk = chunks_[first / chunk_cells];
         const std::uint64_t at = first % chunk_cells;
         const std::uint64_t count = chunk_cells - at;
-        const std::uint64_t passed = chunk.narrow ? free_in(std::span(chunk.narrow.get() + at, count))
+        const std::uint64_t passed = chunk.narrow ? free_in(std::span(chunk.narrow + at, count))
                                      : chunk.wide ? free_in(std::span(chunk.wide.get() + at, count))
                                                   : 0;
         first += passed;

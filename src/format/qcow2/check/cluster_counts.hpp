@@ -12,6 +12,7 @@
 #include <span>
 #include <vector>
 
+#include "base/zeroed_memory.hpp"
 #include "format/qcow2/refcounts.hpp"
 
 namespace qimg::qcow2 {
@@ -49,10 +50,11 @@ class ClusterCounts {
   private:
     static constexpr std::uint64_t chunk_cells = 1 << 15;
     struct Chunk {
-        std::unique_ptr<std::uint16_t[]> narrow;
+        std::uint16_t* narrow = nullptr;  // in slabs_
         std::unique_ptr<std::uint64_t[]> wide;
     };
 
+    std::uint16_t* take_narrow();
     Chunk& chunk_for(std::uint64_t cluster);
     void widen(Chunk& chunk);
     bool add_narrow(std::span<std::uint16_t> cells, std::uint64_t times);
@@ -61,6 +63,8 @@ class ClusterCounts {
     std::uint64_t limit_;
     bool has_shared_ = false;
     std::vector<Chunk> chunks_;
+    std::vector<ZeroedMemory> slabs_;
+    std::span<std::uint16_t> untaken_;  // rest of the last slab
 };
 
 }  // namespace qimg::qcow2

@@ -11,8 +11,8 @@
 #include <span>
 #include <vector>
 
-#include "base/bytes.hpp"
 #include "base/try.hpp"
+#include "base/zeroed_memory.hpp"
 #include "qimg/error.hpp"
 #include "qimg/storage.hpp"
 
@@ -47,7 +47,8 @@ class Batch {
             add(HostRange(*at, list.bytes));
             planned += list.bytes;
         }
-        bytes_.resize(planned);
+        if (planned > memory_.size()) memory_ = ZeroedMemory(planned);
+        bytes_ = std::span(memory_.data(), planned);
     }
 
     // Reads pieces that nobody else has begun. Several threads may do so.
@@ -56,7 +57,7 @@ class Batch {
             const std::size_t i = next_piece_.fetch_add(1);
             if (i >= pieces_.size()) return {};
             const HostRange& place = pieces_[i].place;
-            TRY(storage.read(place.start, std::span(bytes_).subspan(pieces_[i].at, place.length)));
+            TRY(storage.read(place.start, bytes_.subspan(pieces_[i].at, place.length)));
         }
     }
 
@@ -86,7 +87,8 @@ class Batch {
     std::uint64_t count_ = 0;
     std::vector<Piece> pieces_;
     std::atomic<std::size_t> next_piece_ = 0;
-    Bytes bytes_;
+    ZeroedMemory memory_;
+    std::span<std::byte> bytes_;
 };
 
 // Calls work(i, bytes) for each table of the batch.
