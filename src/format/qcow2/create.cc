@@ -105,6 +105,7 @@ Result<void> fill_space(Qcow2& image, HostRange space, Preallocation preallocati
     if (preallocation == Preallocation::full) return write_plain_zeroes(storage, space);
     if (!image.header().has_data_file()) TRY(storage.write_zeroes(space));
     if (preallocation == Preallocation::falloc) return storage.allocate(space);
+    if (!image.header().has_data_file()) return {};
     const std::uint64_t end = TRY(storage.size());
     return space.end().bytes > end ? storage.resize(space.end().bytes) : Result<void>();
 }

@@ -3,6 +3,8 @@
 #include "format/qcow2/l2_cache.hpp"
 
 #include <algorithm>
+#include <bit>
+#include <cstring>
 
 #include "base/try.hpp"
 
@@ -22,6 +24,28 @@ std::uint64_t L2Table::count_continuing(const Geometry& geometry, std::uint64_t 
     for (; same < count && load<be64>(next.subspan(same * table_entry_bytes)) == expected; ++same)
         expected += step;
     return same;
+}
+
+// In the byte order of the file, which leaves nothing to do but two operations an entry.
+bool L2Table::set_copied(std::uint64_t first, std::uint64_t count, std::uint64_t flag) {
+    const auto raw = [](std::uint64_t word) { return std::bit_cast<std::uint64_t>(be64(word)); };
+    const std::uint64_t kept = raw(~disk::flag_copied);
+    const std::uint64_t added = raw(flag);
+    const auto update = [&](std::byte* const entries, std::uint64_t step) {
+        std::uint64_t different = 0;
+        for (std::uint64_t i = 0; i < count; ++i) {
+            std::uint64_t old = 0;
+            std::memcpy(&old, entries + i * step, sizeof(old));
+            const std::uint64_t now = (old & kept) | added;
+            different |= old ^ now;
+            std::memcpy(entries + i * step, &now, sizeof(now));
+        }
+        return different != 0;
+    };
+    std::byte* const entries = std::span(bytes_).subspan(first * entry_bytes_, count * entry_bytes_).data();
+    // a step that is known lets the compiler take several at once
+    return entry_bytes_ == table_entry_bytes ? update(entries, table_entry_bytes)
+                                             : update(entries, entry_bytes_);
 }
 
 Result<std::shared_ptr<L2Table>> L2Cache::lookup(HostOffset at) const {
@@ -103,22 +127,32 @@ void L2Cache::drop_all() {
 }
 
 Result<void> L2Cache::write_dirty() {
-    Bytes run;
-    HostOffset run_at;
-    const auto write_run = [&]() -> Result<void> {
-        if (!run.empty()) TRY(storage_.write(run_at, run));
-        run.clear();
+    if (dirty_.empty()) return {};
+    // of neighbours that are changed to where they touch; a table alone is written from where it is
+    std::span<const std::byte> alone;
+    Bytes joined;
+    HostOffset at;
+    const auto bytes_waiting = [&] { return joined.empty() ? alone.size() : joined.size(); };
+    const auto write_waiting = [&]() -> Result<void> {
+        TRY(storage_.write(at, joined.empty() ? alone : joined));
+        joined.clear();
         return {};
     };
-    for (const auto& [at, changed] : dirty_) {
-        const HostOffset from(at + changed.first);
-        if (from != run_at + run.size() || run.size() >= write_bytes_max) TRY(write_run());
-        if (run.empty()) run_at = from;
+    for (const auto& [offset, changed] : dirty_) {
+        const HostOffset from(offset + changed.first);
         const auto bytes =
             std::span(changed.table->bytes()).subspan(changed.first, changed.end - changed.first);
-        run.insert(run.end(), bytes.begin(), bytes.end());
+        const bool joins = from == at + bytes_waiting() && bytes_waiting() < write_bytes_max;
+        if (joins) {
+            if (joined.empty()) joined.assign(alone.begin(), alone.end());
+            joined.insert(joined.end(), bytes.begin(), bytes.end());
+            continue;
+        }
+        if (bytes_waiting() != 0) TRY(write_waiting());
+        alone = bytes;
+        at = from;
     }
-    TRY(write_run());
+    TRY(write_waiting());
     dirty_.clear();
     return {};
 }

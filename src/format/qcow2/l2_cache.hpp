@@ -37,6 +37,9 @@ class L2Table {
     // the next host clusters, or without a host cluster and all the same. None where entries are extended.
     std::uint64_t count_continuing(const Geometry& geometry, std::uint64_t index, std::uint64_t end) const;
 
+    // Gives `count` entries from `first` on the copied flag, or `flag` 0: takes it. True when one differed.
+    bool set_copied(std::uint64_t first, std::uint64_t count, std::uint64_t flag);
+
     std::span<std::byte> bytes() { return bytes_; }
     std::span<const std::byte> bytes() const { return bytes_; }
     std::uint64_t entry_bytes() const { return entry_bytes_; }

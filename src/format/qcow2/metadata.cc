@@ -129,23 +129,17 @@ Result<void> Qcow2::write_metadata() {
 
 // Appends those of the run's clusters that have no reference left.
 Result<void> Qcow2::forget_freed(const ClusterRun& run, std::vector<ClusterRun>& freed) {
-    std::vector<std::uint64_t> counts;
-    for (std::uint64_t first = run.first, end = run.first + run.count; first < end; first += counts.size()) {
-        counts.resize(std::min(end - first, geometry().refcount_block_entries()));
-        TRY(refcounts_.get_all(first, counts));
-        for (std::uint64_t i = 0; i < counts.size(); ++i) {
-            if (counts[i] != 0) continue;
-            const std::uint64_t cluster = first + i;
+    AlikeClusters alike;
+    for (std::uint64_t first = run.first, end = run.first + run.count; first < end; first += alike.count) {
+        alike = TRY(refcounts_.get_alike(first, end - first));
+        if (alike.refcount != 0) continue;
+        for (std::uint64_t cluster = first; cluster < first + alike.count; ++cluster) {
             // the tail of the compressed clusters may be gone with them
             if (cluster == compressed_end_ / cluster_bytes()) compressed_end_ = 0;
             l2_cache_.drop(geometry().offset_of(cluster));
             metadata_map_.forget(cluster);
-            if (!freed.empty() && freed.back().first + freed.back().count == cluster) {
-                ++freed.back().count;
-            } else {
-                freed.push_back({cluster, 1});
-            }
         }
+        freed.push_back({first, alike.count});
     }
     return {};
 }

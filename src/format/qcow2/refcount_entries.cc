@@ -68,6 +68,34 @@ auto with_entries(std::span<Byte> block, unsigned order, const Task& task) {
     }
 }
 
+// The first entry of the range with a refcount that passes the test; the range's end when there is none. Whole
+// groups are looked at without a decision at each entry, which processors do several at a time.
+template <class Entries, class Test>
+std::uint64_t find_first(const Entries& entries, EntryRange range, const Test& test) {
+    constexpr std::uint64_t group = 32;
+    std::uint64_t i = range.first;
+    for (; i + group <= range.end; i += group) {
+        bool any = false;
+        for (std::uint64_t k = 0; k < group; ++k)
+            any |= test(entries.get(i + k));
+        if (any) break;
+    }
+    while (i < range.end && !test(entries.get(i)))
+        ++i;
+    return i;
+}
+
+// Adds to each entry of the range before the first that is `last`, and returns where that is, or the range's end.
+template <class Entries>
+std::uint64_t add_to_each(const Entries& entries, EntryRange range, std::uint64_t last,
+                          std::uint64_t summand) {
+    const std::uint64_t end =
+        find_first(entries, range, [last](std::uint64_t count) { return count == last; });
+    for (std::uint64_t i = range.first; i < end; ++i)
+        entries.set(i, entries.get(i) + summand);
+    return end;
+}
+
 }  // namespace
 
 std::uint64_t get_refcount(std::span<const std::byte> block, unsigned order, std::uint64_t index) {
@@ -96,44 +124,29 @@ void encode_refcounts(std::span<std::byte> block, unsigned order, std::uint64_t 
 
 std::uint64_t find_zero_refcount(std::span<const std::byte> block, unsigned order, EntryRange range) {
     return with_entries(block, order, [&](const auto& entries) {
-        std::uint64_t i = range.first;
-        while (i < range.end && entries.get(i) != 0)
-            ++i;
-        return i;
+        return find_first(entries, range, [](std::uint64_t count) { return count == 0; });
     });
 }
 
 std::uint64_t find_used_refcount(std::span<const std::byte> block, unsigned order, EntryRange range) {
+    return find_other_refcount(block, order, range, 0);
+}
+
+std::uint64_t find_other_refcount(std::span<const std::byte> block, unsigned order, EntryRange range,
+                                  std::uint64_t than) {
     return with_entries(block, order, [&](const auto& entries) {
-        std::uint64_t i = range.first;
-        while (i < range.end && entries.get(i) == 0)
-            ++i;
-        return i;
+        return find_first(entries, range, [than](std::uint64_t count) { return count != than; });
     });
 }
 
 std::uint64_t raise_refcounts(std::span<std::byte> block, unsigned order, EntryRange range) {
-    return with_entries(block, order, [&](const auto& entries) {
-        std::uint64_t i = range.first;
-        for (; i < range.end; ++i) {
-            const std::uint64_t count = entries.get(i);
-            if (count == entries.max()) break;
-            entries.set(i, count + 1);
-        }
-        return i;
-    });
+    return with_entries(block, order,
+                        [&](const auto& entries) { return add_to_each(entries, range, entries.max(), 1); });
 }
 
 std::uint64_t lower_refcounts(std::span<std::byte> block, unsigned order, EntryRange range) {
-    return with_entries(block, order, [&](const auto& entries) {
-        std::uint64_t i = range.first;
-        for (; i < range.end; ++i) {
-            const std::uint64_t count = entries.get(i);
-            if (count == 0) break;
-            entries.set(i, count - 1);
-        }
-        return i;
-    });
+    return with_entries(
+        block, order, [&](const auto& entries) { return add_to_each(entries, range, 0, ~std::uint64_t{0}); });
 }
 
 }  // namespace qimg::qcow2

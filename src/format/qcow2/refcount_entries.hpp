@@ -29,6 +29,9 @@ struct EntryRange {
 // The first entry of the range that is 0, or that is not; the range's end when there is none.
 std::uint64_t find_zero_refcount(std::span<const std::byte> block, unsigned order, EntryRange range);
 std::uint64_t find_used_refcount(std::span<const std::byte> block, unsigned order, EntryRange range);
+// Likewise, the first that is not `than`.
+std::uint64_t find_other_refcount(std::span<const std::byte> block, unsigned order, EntryRange range,
+                                  std::uint64_t than);
 
 // Adds 1 to each entry, or takes 1. Stops before the first entry that cannot be changed so (it has the highest
 // value of its width, or is 0) and returns its index; the range's end when all are changed.

@@ -72,22 +72,16 @@ Result<std::uint64_t> Refcounts::get(std::uint64_t cluster) {
     return get_refcount(block->bytes, geometry_.refcount_order(), geometry_.refcount_entry_of(cluster));
 }
 
-Result<void> Refcounts::get_all(std::uint64_t first, std::span<std::uint64_t> counts) {
-    while (!counts.empty()) {
-        const std::uint64_t index = geometry_.refcount_block_of(first);
-        const std::uint64_t entry = geometry_.refcount_entry_of(first);
-        const auto part =
-            counts.first(std::min<std::uint64_t>(counts.size(), geometry_.refcount_block_entries() - entry));
-        if (index >= table_.size() || table_[index] == 0) {
-            std::ranges::fill(part, 0);
-        } else {
-            const Block* block = TRY(read_block(index));
-            decode_refcounts(block->bytes, geometry_.refcount_order(), entry, part);
-        }
-        first += part.size();
-        counts = counts.subspan(part.size());
-    }
-    return {};
+Result<AlikeClusters> Refcounts::get_alike(std::uint64_t first, std::uint64_t count) {
+    const std::uint64_t index = geometry_.refcount_block_of(first);
+    const std::uint64_t entry = geometry_.refcount_entry_of(first);
+    const std::uint64_t end = std::min(geometry_.refcount_block_entries(), entry + count);
+    if (index >= table_.size() || table_[index] == 0) return AlikeClusters{end - entry, 0};
+    const Block* block = TRY(read_block(index));
+    const std::uint64_t refcount = get_refcount(block->bytes, geometry_.refcount_order(), entry);
+    const std::uint64_t other =
+        find_other_refcount(block->bytes, geometry_.refcount_order(), {entry, end}, refcount);
+    return AlikeClusters{other - entry, refcount};
 }
 
 void Refcounts::mark_dirty(Block& block) {

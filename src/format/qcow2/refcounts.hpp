@@ -25,6 +25,12 @@ struct ClusterRun {
     std::uint64_t count = 0;
 };
 
+// Neighbouring clusters with the same refcount.
+struct AlikeClusters {
+    std::uint64_t count = 0;
+    std::uint64_t refcount = 0;
+};
+
 class Refcounts {
   public:
     Refcounts(Storage& storage, const Header& header);
@@ -35,8 +41,9 @@ class Refcounts {
     void start_empty(HostOffset at, std::uint64_t clusters);
 
     Result<std::uint64_t> get(std::uint64_t cluster);
-    // Those of as many clusters from `first` on as there are counts.
-    Result<void> get_all(std::uint64_t first, std::span<std::uint64_t> counts);
+    // The cluster `first`, and as many behind it, with it at most `count`, as are found to be like it: at least 1,
+    // perhaps fewer than there are.
+    Result<AlikeClusters> get_alike(std::uint64_t first, std::uint64_t count);
     // Adds to or takes from the refcount of each cluster. Errors: corrupt below 0, unsupported above what
     // the width can hold; on an error some clusters may be changed already.
     Result<void> add(ClusterRun run);

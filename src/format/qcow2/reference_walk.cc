@@ -63,56 +63,35 @@ Result<HostOffset> checked_l2_offset(const Qcow2& image, std::uint64_t l1_entry)
                  printable(image.storage().name()), at.bytes);
 }
 
-// Tells for clusters that lie behind each other whether each is to have the copied flag.
-class CopiedFlags {
-  public:
-    CopiedFlags(Qcow2& image, CopiedRule rule) : image_(image), rule_(rule) {}
-
-    // As many as there are flags, from the cluster at `host` on; valid until the next call.
-    Result<std::span<const std::uint64_t>> from(HostOffset host, std::uint64_t count) {
-        flags_.assign(count, 0);
-        if (rule_ == CopiedRule::clear) return std::span<const std::uint64_t>(flags_);
-        if (image_.header().has_data_file()) {
-            std::ranges::fill(flags_, disk::flag_copied);
-            return std::span<const std::uint64_t>(flags_);
-        }
-        TRY(image_.refcounts().get_all(image_.geometry().cluster_at(host), flags_));
-        for (std::uint64_t& flag : flags_)
-            flag = flag == 1 ? disk::flag_copied : 0;
-        return std::span<const std::uint64_t>(flags_);
-    }
-
-  private:
-    Qcow2& image_;
-    CopiedRule rule_;
-    std::vector<std::uint64_t> flags_;
+// Neighbouring clusters that are all to have the copied flag, or all not.
+struct CopiedRun {
+    std::uint64_t count = 0;
+    std::uint64_t flag = 0;
 };
 
+// From the cluster at `host` on: at least 1, at most `count`.
+Result<CopiedRun> copied_run(Qcow2& image, CopiedRule rule, HostOffset host, std::uint64_t count) {
+    if (rule == CopiedRule::clear) return CopiedRun{count, 0};
+    if (image.header().has_data_file()) return CopiedRun{count, disk::flag_copied};
+    const AlikeClusters alike = TRY(image.refcounts().get_alike(image.geometry().cluster_at(host), count));
+    return CopiedRun{alike.count, alike.refcount == 1 ? disk::flag_copied : 0};
+}
+
 // `at` may be shared with a snapshot: the flag means nothing there, so changing it in place does no harm.
-Result<void> update_table(Qcow2& image, HostOffset at, CopiedFlags& copied) {
+Result<void> update_table(Qcow2& image, HostOffset at, CopiedRule rule) {
+    const Geometry& geometry = image.geometry();
     const auto table = TRY(image.l2_cache().read_for_writing(at));
-    const std::uint64_t entries = image.geometry().l2_entries();
-    std::uint64_t first_changed = entries;
-    std::uint64_t end_changed = 0;
+    const std::uint64_t entries = geometry.l2_entries();
     for (std::uint64_t i = 0; i < entries;) {
-        const std::uint64_t count = 1 + table->count_continuing(image.geometry(), i, entries);
+        std::uint64_t count = 1 + table->count_continuing(geometry, i, entries);
         const L2Entry first = table->get(i);
-        if (first.has_host(image.geometry())) {
-            const auto flags = TRY(copied.from(first.host(), count));
-            for (std::uint64_t k = 0; k < count; ++k) {
-                L2Entry entry = table->get(i + k);
-                const std::uint64_t word = (entry.word & ~disk::flag_copied) | flags[k];
-                if (word == entry.word) continue;
-                entry.word = word;
-                table->set(i + k, entry);
-                first_changed = std::min(first_changed, i + k);
-                end_changed = i + k + 1;
-            }
+        if (first.has_host(geometry)) {
+            const CopiedRun run = TRY(copied_run(image, rule, first.host(), count));
+            count = run.count;
+            if (table->set_copied(i, count, run.flag)) image.l2_cache().mark_changed(at, table, i, count);
         }
         i += count;
     }
-    if (end_changed != 0)
-        image.l2_cache().mark_changed(at, table, first_changed, end_changed - first_changed);
     return {};
 }
 
@@ -140,14 +119,13 @@ Result<void> change_references(Qcow2& image, std::span<const std::uint64_t> l1, 
 }
 
 Result<void> update_copied_flags(Qcow2& image, CopiedRule rule) {
-    CopiedFlags copied(image, rule);
     const auto l1 = TRY(image.l1());
     for (std::uint64_t i = 0; i < l1.size(); ++i) {
         const HostOffset at = TRY(checked_l2_offset(image, l1[i]));
         if (at.bytes == 0) continue;
-        TRY(update_table(image, at, copied));
-        const auto flag = TRY(copied.from(at, 1));
-        const std::uint64_t entry = (l1[i] & ~disk::flag_copied) | flag[0];
+        TRY(update_table(image, at, rule));
+        const CopiedRun run = TRY(copied_run(image, rule, at, 1));
+        const std::uint64_t entry = (l1[i] & ~disk::flag_copied) | run.flag;
         if (entry != l1[i]) TRY(image.set_l1_entry(i, entry));
         if (image.l2_cache().is_full()) TRY(image.flush());
     }

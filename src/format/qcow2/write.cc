@@ -148,7 +148,8 @@ Result<void> Qcow2::publish(const Reservation& reservation) {
             entry.bitmap = (kept & ~(covered << subclusters_per_cluster)) | covered;
         }
         place.table->set(index, entry);
-        if (reservation.fresh) release_entry(old);
+        // most had no cluster: this loop runs once for each cluster of a new disk
+        if (reservation.fresh && old != L2Entry{}) release_entry(old);
     }
     l2_cache_.mark_changed(place.at, place.table, first, index - first);
     return {};

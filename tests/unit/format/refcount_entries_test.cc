@@ -63,6 +63,8 @@ TEST_CASE("searching and changing many entries does what doing so one by one wou
             CHECK(find_zero_refcount(block, order, range) == first(is_zero));
             CHECK(find_used_refcount(block, order, range) ==
                   first([](std::uint64_t count) { return count != 0; }));
+            CHECK(find_other_refcount(block, order, range, 1) ==
+                  first([](std::uint64_t count) { return count != 1; }));
             const bool up = random() % 2 == 0;
             const std::uint64_t stop = up ? first(is_full) : first(is_zero);
             CHECK((up ? raise_refcounts(block, order, range) : lower_refcounts(block, order, range)) == stop);
