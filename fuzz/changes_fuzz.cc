@@ -216,10 +216,22 @@ class Changes {
         options.size.bytes =
             std::max<std::uint64_t>(sector_bytes, round_down(disk_.size() * step_.place / 100, sector_bytes));
         options.preallocation = step_.choice % 4 == 0 ? Preallocation::metadata : Preallocation::off;
+        Bytes exposed(options.size.bytes - std::min<std::uint64_t>(options.size.bytes, disk_.size()));
+        const Result<void> known = read_exposed(exposed);
+        if (!known) return known;
         const auto done = resize(options, opener_);
         if (!done) return std::unexpected<Error>(done.error());
-        disk_.resize(options.size.bytes);
+        disk_.resize(options.size.bytes - exposed.size());
+        disk_.insert(disk_.end(), exposed.begin(), exposed.end());
         return {};
+    }
+    // What a longer disk shows behind its old end: zeroes, or what a raw data file has there.
+    Result<void> read_exposed(Bytes& exposed) {
+        const auto image = image_.open(Access::read_only);
+        if (!image) return std::unexpected<Error>(image.error());
+        const qcow2::Qcow2& format = fuzz::ImageUnderTest::qcow2_of(**image);
+        if (!format.header().data_file_raw()) return {};
+        return format.data_storage().read(HostOffset(disk_.size()), exposed);
     }
 
     SnapshotOptions snapshot_options() const {

@@ -70,6 +70,7 @@ class Conversion {
         if (!source || (*source)->size() > fuzz::disk_bytes_max) return;
         choose(**source);
         const auto shown = read_source();
+        if (is_too_large_) return;
         const std::uint64_t bytes = shown ? shown->size() : (*source)->size();
         if (options_.existing_target && !make_target(round_up(bytes, sector_bytes))) return;
         source->reset();
@@ -151,8 +152,9 @@ class Conversion {
         const auto image = Image::open(source_, {}, opener_);
         if (!image || (options_.snapshot && !show_snapshot(**image, *options_.snapshot))) return std::nullopt;
         GuestRange shown(GuestOffset(0), (*image)->size());
-        if (shown.length > fuzz::disk_bytes_max) return std::nullopt;
         if (options_.part) shown = intersection(shown, *options_.part);
+        is_too_large_ = shown.length > fuzz::disk_bytes_max;  // a snapshot may have a longer disk
+        if (is_too_large_) return std::nullopt;
         Bytes disk(shown.length);
         if (!disk.empty() && !(*image)->read(shown.start, disk)) return std::nullopt;
         return disk;
@@ -183,6 +185,7 @@ class Conversion {
     fuzz::Tail tail_;
     ConvertOptions options_;
     bool may_be_refused_ = false;
+    bool is_too_large_ = false;
 };
 
 }  // namespace

@@ -20,6 +20,16 @@ Result<void> clear_new_part(Image& image, GuestRange added, Zeroing how) {
     return exposed.empty() ? Result<void>() : image.write_zeroes(exposed, how);
 }
 
+// A raw data file is the disk, as far as the disk goes. What it has behind the old end was there before the image
+// was: it stays, as in qemu-img, and guests see it. A cluster that the tables give no place is another matter: its
+// beginning would change with its end.
+Result<bool> shows_data_file(qcow2::Qcow2& format, GuestOffset old_end) {
+    if (!format.header().data_file_raw()) return false;
+    if (is_aligned(old_end.bytes, format.cluster_bytes())) return true;
+    const Mapping last = TRY(format.map(GuestRange(GuestOffset(old_end.bytes - 1), 1)));
+    return last.kind == MappingKind::data;
+}
+
 // Space for the new part. The cluster that the old end of the disk lies in gets its own first, by a write, which
 // takes along what guests see in front of that end, be it from below.
 Result<void> preallocate_new_part(Image& image, qcow2::Qcow2& format, GuestRange added,
@@ -72,7 +82,9 @@ Result<void> resize_disk(Image& image, qcow2::Qcow2& format, std::uint64_t bytes
     // a raw data file is read without the tables, so they have to say what it holds
     if (format.header().data_file_raw() && preallocation == Preallocation::off)
         preallocation = Preallocation::metadata;
+    const bool is_kept = TRY(shows_data_file(format, added.start));
     return qcow2::grow(format, bytes, [&]() -> Result<void> {
+        if (is_kept) return qcow2::preallocate(format, added, preallocation, progress);
         // places without content: zeroes are said about them, not in their stead
         const bool places_only = preallocation == Preallocation::metadata;
         if (!places_only) TRY(clear_new_part(image, added, Zeroing::cheapest));
