@@ -24,10 +24,11 @@ class Case:
     size_most: float | None = None   # file size, ours / stock at most
     constant: bool = False        # takes as long with an eighth of the data
     tables: float = 0             # bytes of the tables that it goes through: memory may be as much
+    floor: str | None = None      # a command that moves the same bytes and does nothing else
 
     def needs(self):
         """Names of its fixtures."""
-        named = re.findall(r'\{(\w+_(?:raw|qcow2|data))\}', self.ours + self.stock)
+        named = re.findall(r'\{(\w+_(?:raw|qcow2|data))\}', self.ours + self.stock + (self.floor or ''))
         names = [re.sub(r'_(raw|qcow2)$', r'.\1', name) for name in named] + list(self.copies.values()) + list(self.more)
         if self.constant:
             names += [name.replace('disk.', 'small.') for name in names if name.startswith('disk.')]
@@ -63,15 +64,19 @@ def tables(scale):
 
 def table_changes(scale):
     more = {'tables': table_bytes(scale)}
+    clusters = scale.tables // (64 * KiB)
+    l2_tables, refcount_blocks = clusters * 8 // (64 * KiB), clusters * 2 // (64 * KiB)
     full = {'out': 'full.qcow2'}
     yield both('create preallocation=metadata', f'create -q -f qcow2 -o preallocation=metadata {{out}} {scale.tables}', 20,
-               ('content', 'counts', 'properties'), flushes=True, **more)
+               ('content', 'counts', 'properties'), flushes=True, **more,
+               floor=f'write {{out}} {l2_tables + refcount_blocks} {64 * KiB} {scale.tables // (l2_tables + refcount_blocks)}')
     yield both('snapshot -c, full tables', 'snapshot -c two {out}', 20, ('content', 'counts', 'properties'), copies=full, **more)
     snapped = {'out': 'snapshot.qcow2'}
     yield both('snapshot -a, full tables', 'snapshot -a one {out}', 20, ('content', 'counts', 'properties'), copies=snapped, **more)
     yield both('snapshot -d, full tables', 'snapshot -d one {out}', 20, ('content', 'counts', 'properties'), copies=snapped, **more)
     yield both('amend refcount_bits, full tables', 'amend -o refcount_bits=64 {out}', 20,
-               ('content', 'clean', 'properties'), copies=full, **more)
+               ('content', 'clean', 'properties'), copies=full, **more,
+               floor=f'write {{out}} {4 * refcount_blocks} {64 * KiB} {64 * KiB}')
 
 
 def compression():
@@ -95,21 +100,24 @@ def copying(where):
     more = {'where': where, 'flushes': True, 'constant': bool(where)}
     goal = None if where else 1.5
     same = ('content', 'clean', 'properties')
-    yield both('convert raw → qcow2' + on, 'convert -f raw -O qcow2 {disk_raw} {out}', goal, same, **more)
-    yield both('convert qcow2 → raw' + on, 'convert -f qcow2 -O raw {disk_qcow2} {out}', goal, ('content',), **more)
+    from_raw, from_qcow2 = (None, None) if where else ('copy {disk_raw} {out}', 'copy {disk_qcow2} {out}')
+    yield both('convert raw → qcow2' + on, 'convert -f raw -O qcow2 {disk_raw} {out}', goal, same, floor=from_raw, **more)
+    yield both('convert qcow2 → raw' + on, 'convert -f qcow2 -O raw {disk_qcow2} {out}', goal, ('content',), floor=from_qcow2, **more)
     yield both('dd raw → qcow2' + on, 'dd -f raw -O qcow2 bs=1M if={disk_raw} of={out}', goal, same, **more)
     yield both('dd qcow2 → raw' + on, 'dd -f qcow2 -O raw bs=1M if={disk_qcow2} of={out}', goal, ('content',), **more)
 
 
 def whole_images():
     yield both('compare two overlays on one base', 'compare {overlay_qcow2} {twin_qcow2}', 10, ('output',), more=('base.qcow2',))
-    yield both('compare with its conversion', 'compare -f raw -F qcow2 {disk_raw} {disk_qcow2}', 1.5, ('output',))
+    yield both('compare with its conversion', 'compare -f raw -F qcow2 {disk_raw} {disk_qcow2}', 1.5, ('output',),
+               floor='read {disk_raw} {disk_qcow2}')
     yield both('compare with its compression', 'compare -f raw -F qcow2 {packed_raw} {zlib_qcow2}', 1.5, ('output',))
     pair = {'base.qcow2': 'base.qcow2', 'out': 'overlay.qcow2'}
-    yield both('commit', 'commit {out}', 3, ('content', 'base_content', 'clean', 'counts'), copies=pair)
+    yield both('commit', 'commit {out}', 3, ('content', 'base_content', 'clean', 'counts'), copies=pair,
+               floor='copy {out} {dir}/base.qcow2')
     yield both('rebase to another base', 'rebase -b {other_qcow2} -F qcow2 {out}', 3, ('content', 'clean', 'properties'), copies=pair)
     yield Case('rebase to none', "{qimg} rebase -b '' {out}", "qemu-img rebase -b '' {out}", 3, ('content', 'clean', 'properties'),
-               copies=pair)
+               copies=pair, floor='copy {base_qcow2} {dir}/new')
 
 
 def random_requests(scale):
@@ -125,14 +133,17 @@ def random_requests(scale):
                 yield both(f'{way} {bytes_each // KiB} KiB, depth {depth}',
                            f'bench {"-w --pattern 7" if target else ""} -f qcow2 -c {count} -d {depth} -s {bytes_each} -S {step} {image}',
                            goal, ('requests', 'content', 'clean') if target else ('requests',),
-                           copies={'out': target} if target else {})
+                           copies={'out': target} if target else {},
+                           floor=f'write {{out}} {count} {bytes_each} {unit}' if target == 'random.qcow2' else None)
 
 
 def seeds():
     ours = '{mkseed} {out} {user_data} {meta_data}'
+    floor = f'write {{out}} 1 {56 * KiB} 0'
     yield Case('mkseed, genisoimage', ours, 'genisoimage -quiet -output {out} -volid cidata -joliet -rock '
-               '-graft-points user-data={user_data} meta-data={meta_data}', 10, ('seed',), short=True, flushes=True)
-    yield Case('mkseed, cloud-localds', ours, 'cloud-localds {out} {user_data} {meta_data}', 10, ('seed',), short=True, flushes=True)
+               '-graft-points user-data={user_data} meta-data={meta_data}', 10, ('seed',), short=True, flushes=True, floor=floor)
+    yield Case('mkseed, cloud-localds', ours, 'cloud-localds {out} {user_data} {meta_data}', 10, ('seed',), short=True, flushes=True,
+               floor=floor)
 
 
 def all_cases(scale):

@@ -2,7 +2,7 @@
 
 SPDX-License-Identifier: Apache-2.0
 """
-HEAD = ('what', 'ours', 'stock', 'faster', 'flushed', 'cpu', 'peak MiB', 'stock', 'size', 'goal', 'reached')
+HEAD = ('what', 'ours', 'stock', 'faster', 'flushed', 'cpu', 'peak MiB', 'stock', 'size', 'floor', 'goal', 'reached')
 
 
 def seconds(value):
@@ -40,7 +40,8 @@ def cells(figures):
     ours, stock = figures.ours, figures.stock
     return (figures.case.name, seconds(ours.wall), seconds(stock.wall), times(figures.wall_ratio),
             times(figures.flush_ratio), times(figures.cpu_ratio), f'{ours.peak / 1024:.1f}', f'{stock.peak / 1024:.1f}',
-            f'{figures.size_ratio:.3f}' if figures.size_ratio else '', goal(figures.case),
+            f'{figures.size_ratio:.3f}' if figures.size_ratio else '',
+            seconds(figures.floor) if figures.floor else '', goal(figures.case),
             ', '.join(misses(figures)) or 'yes')
 
 

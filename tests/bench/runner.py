@@ -36,6 +36,7 @@ class Figures:
     flush_ratio: float | None   # against the stock program and a flush of what it wrote
     size_ratio: float | None    # ours / stock
     constant: float | None      # ours / ours with an eighth of the data
+    floor: float | None = None  # seconds that moving the bytes alone takes
     differences: list = field(default_factory=list)
 
 
@@ -63,11 +64,12 @@ class Side:
         for name, source in case.copies.items():
             fixtures.copy(sources[source], os.path.join(self.folder, name))
 
+    def words(self, command, sources):
+        return [word.format_map({**self.names(), **Sources(sources)}) for word in shlex.split(command)]
+
     def run(self, case, sources):
         self.prepare(case, sources)
-        command = case.ours if self.name == 'ours' else case.stock
-        words = [word.format_map({**self.names(), **Sources(sources)}) for word in shlex.split(command)]
-        took = self.bench.launch(words)
+        took = self.bench.launch(self.words(case.ours if self.name == 'ours' else case.stock, sources))
         if case.flushes and self.name == 'stock' and os.path.exists(self.out):
             start = time.monotonic()
             fixtures.settle(self.out)
@@ -87,6 +89,7 @@ class Bench:
         self.qimg = os.path.join(build, 'src/cli/qimg/qimg')
         self.mkseed = os.path.join(build, 'src/cli/mkseed/mkseed')
         self.launcher = os.path.join(build, 'tests/bench/launch')
+        self.floor = os.path.join(build, 'tests/bench/floor')
         self.folder, self.scale, self.pairs = folder, scale, pairs
         self.fixtures = fixtures.Fixtures(folder, scale)
 
@@ -131,8 +134,18 @@ class Bench:
         while len(pairs) < most and (len(pairs) < 2 or time.monotonic() - start < SECONDS_A_CASE):
             pairs.append((ours.run(case, sources), stock.run(case, sources)))
         constant = self.growth_of(case, ours, sources) if timed and case.constant else None
+        figures = summary(case, pairs or [first], size, constant, misses)
+        figures.floor = self.floor_of(case, ours, sources) if case.floor else None
         fixtures.remove(folder)
-        return summary(case, pairs or [first], size, constant, misses)
+        return figures
+
+    def floor_of(self, case, side, sources):
+        """Seconds, the median of as many runs as there are pairs."""
+        times = []
+        for _ in range(self.pairs):
+            side.prepare(case, sources)
+            times.append(self.launch([self.floor, *side.words(case.floor, sources)]).wall)
+        return statistics.median(times)
 
     def growth_of(self, case, side, sources):
         """How much longer ours takes than with an eighth of the data."""
