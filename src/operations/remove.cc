@@ -8,6 +8,7 @@
 #include "base/try.hpp"
 #include "format/qcow2/header.hpp"
 #include "image/opener.hpp"
+#include "storage/redo_log.hpp"
 #include "storage/remove_file.hpp"
 
 namespace qimg {
@@ -51,8 +52,13 @@ Result<RemoveReport> remove_image(const RemoveOptions& options, Opener& opener) 
     const auto image = TRY(claim(options, opener));
     std::unique_ptr<Storage> data_file;
     if (options.data_file) data_file = TRY(claim_data_file(options.path, *image, opener, report));
+    // of a link, only the link goes
+    std::error_code unknown;
+    const bool has_log = !fs::is_symlink(options.path, unknown) && has_redo_log(options.path, *image);
     // the image first: without it the data file is an ordinary file, the other way round nothing is left
     TRY(remove_file(options.path));
+    // changes that nobody can finish any more
+    if (has_log) TRY(remove_file(redo_log_name(options.path)));
     if (data_file) TRY(remove_file(*report.data_file));
     return report;
 }

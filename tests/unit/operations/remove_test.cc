@@ -5,6 +5,7 @@
 #include <doctest/doctest.h>
 
 #include "qimg/operations/create.hpp"
+#include "storage/redo_log.hpp"
 #include "support/temporary_folder.hpp"
 
 using namespace qimg;
@@ -78,4 +79,21 @@ TEST_CASE("folders and names without a file are refused") {
     const TemporaryFolder folder;
     CHECK_FALSE(remove_image({.path = folder / ""}));
     CHECK(remove_image({.path = folder / "none"}).error().kind == ErrorKind::not_found);
+}
+
+TEST_CASE("the log of an unfinished change goes with its image, and only that") {
+    const TemporaryFolder folder;
+    for (const bool is_its_own : {true, false}) {
+        CAPTURE(is_its_own);
+        folder.write("disk", "content");
+        const auto disk = open_file(folder / "disk", {Access::read_only, Locking::share});
+        const std::uint64_t inode = (*disk)->identity()->inode + (is_its_own ? 0 : 1);
+        const std::string log = redo_log_name(folder / "disk");
+        auto file = create_file(log);
+        REQUIRE(RedoLogWriter(**file, {inode, 7, 7}).finish());
+        REQUIRE((*file)->commit());
+        file->reset();
+        CHECK(remove_image({.path = folder / "disk"}));
+        CHECK(fs::exists(log) == !is_its_own);
+    }
 }
