@@ -204,6 +204,8 @@ Result<std::vector<std::uint64_t>> read_snapshot_l1(const Storage& storage, cons
     if (!geometry.is_cluster_aligned(snapshot.l1_table.bytes) || snapshot.l1_table.bytes >= host_offset_end) {
         return refuse("Snapshot L1 table offset invalid", EINVAL);
     }
+    // wherever it is: there is nothing to read
+    if (snapshot.l1_entries == 0) return std::vector<std::uint64_t>();
     // memory is for what the file has
     const std::uint64_t file_bytes = TRY(storage.size());
     if (!fits_within(snapshot.l1_table.bytes, snapshot.l1_entries * table_entry_bytes,

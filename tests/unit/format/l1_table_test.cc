@@ -1,8 +1,9 @@
-// When the active L1 table is not believed.
+// When L1 tables are not believed.
 // SPDX-License-Identifier: Apache-2.0
 #include <doctest/doctest.h>
 
 #include "base/endian.hpp"
+#include "format/qcow2/snapshots.hpp"
 #include "support/memory_chain.hpp"
 
 using namespace qimg;
@@ -30,4 +31,21 @@ TEST_CASE("an L1 table that was refused is not read again") {
     REQUIRE(!again);
     CHECK(again.error().message == first.error().message);
     CHECK(chain.bytes_read("disk") == read);
+}
+
+TEST_CASE("a snapshot's L1 table lies in the file, unless it is empty") {
+    test::MemoryChain chain;
+    chain.add("disk", MiB);
+    const auto file = chain.open("disk", {}).value();
+    const qcow2::Geometry geometry = qcow2::read_header(*file).value().geometry;
+    qcow2::Snapshot snapshot;
+    snapshot.l1_table = HostOffset(GiB);
+    snapshot.l1_entries = 1;
+    CHECK_FALSE(qcow2::read_snapshot_l1(*file, geometry, snapshot));
+    snapshot.l1_entries = 0;
+    const auto empty = qcow2::read_snapshot_l1(*file, geometry, snapshot);
+    REQUIRE(empty);
+    CHECK(empty->empty());
+    snapshot.l1_table = HostOffset(GiB + 1);
+    CHECK_FALSE(qcow2::read_snapshot_l1(*file, geometry, snapshot));
 }
