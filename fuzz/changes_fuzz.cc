@@ -225,13 +225,20 @@ class Changes {
         disk_.insert(disk_.end(), exposed.begin(), exposed.end());
         return {};
     }
-    // What a longer disk shows behind its old end: zeroes, or what a raw data file has there.
+    // What a longer disk shows behind its old end: zeroes, or what a raw data file has there, but for the rest of a
+    // cluster that had no place in that.
     Result<void> read_exposed(Bytes& exposed) {
         const auto image = image_.open(Access::read_only);
         if (!image) return std::unexpected<Error>(image.error());
         const qcow2::Qcow2& format = fuzz::ImageUnderTest::qcow2_of(**image);
         if (!format.header().data_file_raw()) return {};
-        return format.data_storage().read(HostOffset(disk_.size()), exposed);
+        const auto last = format.map(GuestRange(GuestOffset(disk_.size() - 1), 1));
+        if (!last) return std::unexpected<Error>(last.error());
+        const std::uint64_t shared = round_up(disk_.size(), format.cluster_bytes()) - disk_.size();
+        const std::uint64_t cleared =
+            last->kind == MappingKind::data ? 0 : std::min<std::uint64_t>(shared, exposed.size());
+        return format.data_storage().read(HostOffset(disk_.size() + cleared),
+                                          std::span(exposed).subspan(cleared));
     }
 
     SnapshotOptions snapshot_options() const {
