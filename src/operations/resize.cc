@@ -30,6 +30,15 @@ Result<bool> shows_data_file(qcow2::Qcow2& format, GuestOffset old_end) {
     return last.kind == MappingKind::data;
 }
 
+// What a data file that is not the disk itself has where the new part gets its space: guests never saw it there, or
+// it is left of a longer disk.
+Result<GuestRange> stale_part(const qcow2::Qcow2& format, GuestRange added) {
+    const qcow2::Header& header = format.header();
+    if (!header.has_data_file() || header.data_file_raw()) return GuestRange(added.start, 0);
+    const std::uint64_t held = TRY(format.data_storage().size());
+    return intersection(added, GuestRange::between(GuestOffset(0), GuestOffset(held)));
+}
+
 // Space for the new part. The cluster that the old end of the disk lies in gets its own first, by a write, which
 // takes along what guests see in front of that end, be it from below.
 Result<void> preallocate_new_part(Image& image, qcow2::Qcow2& format, GuestRange added,
@@ -83,6 +92,7 @@ Result<void> resize_disk(Image& image, qcow2::Qcow2& format, std::uint64_t bytes
     if (format.header().data_file_raw() && preallocation == Preallocation::off)
         preallocation = Preallocation::metadata;
     const bool is_kept = TRY(shows_data_file(format, added.start));
+    const GuestRange stale = TRY(stale_part(format, added));
     return qcow2::grow(format, bytes, [&]() -> Result<void> {
         if (is_kept) return qcow2::preallocate(format, added, preallocation, progress);
         // places without content: zeroes are said about them, not in their stead
@@ -91,7 +101,10 @@ Result<void> resize_disk(Image& image, qcow2::Qcow2& format, std::uint64_t bytes
         if (preallocation != Preallocation::off) {
             TRY(preallocate_new_part(image, format, added, preallocation, progress));
         }
-        return places_only ? clear_new_part(image, added, Zeroing::keep_space) : Result<void>();
+        if (places_only) TRY(clear_new_part(image, added, Zeroing::keep_space));
+        const bool shows_stale = places_only || preallocation == Preallocation::falloc;
+        return shows_stale && !stale.empty() ? image.write_zeroes(stale, Zeroing::keep_space)
+                                             : Result<void>();
     });
 }
 
