@@ -214,6 +214,17 @@ Result<void> BitmapEditor::catch_up(HostOffset directory_entry, const std::vecto
     return {};
 }
 
+Result<void> BitmapEditor::record(const std::vector<GuestRange>& changed) {
+    for (Entry& entry : entries_) {
+        if (!entry.bitmap.records_changes()) continue;
+        BitmapContent* const content = TRY(content_of(entry));
+        for (const GuestRange& range : changed)
+            TRY(content->set(range));
+        changed_ = true;
+    }
+    return {};
+}
+
 Result<void> BitmapEditor::write() {
     if (!changed_) return {};
     TRY(image_->prepare_changing());
@@ -244,6 +255,13 @@ Result<void> BitmapEditor::write() {
     header.set_extension(disk::extension_bitmaps, std::as_bytes(std::span(&extension, 1)));
     header.autoclear |= disk::autoclear_bitmaps;
     return {};
+}
+
+Result<void> BitmapEditor::publish() {
+    // without bitmaps the header has the length that it had
+    if (!image_->header().has_bitmaps()) return image_->commit_header();
+    TRY(image_->rewrite_header());
+    return release();
 }
 
 Result<void> BitmapEditor::release() {

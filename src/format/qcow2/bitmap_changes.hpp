@@ -43,15 +43,20 @@ class BitmapEditor {
     // What the bitmap at this place of the directory missed while it was marked as in use.
     Result<void> catch_up(HostOffset directory_entry, const std::vector<GuestRange>& changed);
 
+    // Guest data in these ranges changes, by a way that track() does not see.
+    Result<void> record(const std::vector<GuestRange>& changed);
+
     // Brings everything to the file, with which the editor is done. Until then nothing there has changed.
     Result<void> store();
     // The same with every bitmap that is usable written anew, as QEMU does when it closes an image whose bitmaps
     // changed: afterwards the file has the layout and the length that are known from there.
     Result<void> store_all();
-    // The same in two steps, for a change of more than bitmaps: write() prepares the directory and the
-    // header's fields in memory, which the caller's rewrite_header() makes valid. After release() the new
-    // bitmaps record.
+    // The same in two steps, for a change of more than bitmaps: write() prepares the directory and the header's
+    // fields in memory, and publish(), after a flush by the caller, makes them valid with everything else that the
+    // header says. From then on the new bitmaps record.
     Result<void> write();
+    Result<void> publish();
+    // For whoever has rewritten the header instead.
     Result<void> release();
 
   private:

@@ -10,21 +10,13 @@
 
 namespace qimg::qcow2 {
 
-namespace {
-
-bool records_changes(const Bitmap& bitmap) {
-    return bitmap.info.automatic && !bitmap.info.in_use;
-}
-
-}  // namespace
-
 Result<void> Qcow2::start_tracking() {
     const BitmapDirectory directory = TRY(read_bitmaps(*storage_, header_));
     tracking_ = BitmapTracking();
     tracking_.disk = GuestRange(GuestOffset(0), header_.size);
     std::uint64_t unit = 0;
     for (const Bitmap& bitmap : directory.bitmaps) {
-        if (!records_changes(bitmap)) continue;
+        if (!bitmap.records_changes()) continue;
         const std::uint64_t granularity = bitmap.info.granularity_bytes;
         unit = unit == 0 ? granularity : std::min(unit, granularity);
     }
@@ -44,7 +36,7 @@ Result<void> Qcow2::track(GuestRange range) {
 Result<void> Qcow2::mark_bitmaps_in_use() {
     const BitmapDirectory directory = TRY(read_bitmaps(*storage_, header_));
     for (const Bitmap& bitmap : directory.bitmaps) {
-        if (!records_changes(bitmap)) continue;
+        if (!bitmap.records_changes()) continue;
         const be32 flags = bitmap.flags | disk::bitmap_in_use;
         TRY(storage_->write(bitmap.directory_entry + offsetof(disk::BitmapEntry, flags),
                             std::as_bytes(std::span(&flags, 1))));

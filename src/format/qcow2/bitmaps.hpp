@@ -27,6 +27,7 @@ struct Bitmap {
     std::uint32_t table_entries = 0;
 
     unsigned granularity_bits() const;
+    bool records_changes() const { return info.automatic && !info.in_use; }
     void set_flag(std::uint32_t flag, bool on);
 };
 

@@ -52,13 +52,6 @@ Result<ClusterRun> lengthen_l1(Qcow2& image, std::uint64_t entries) {
     return old_clusters;
 }
 
-// The new size, and bitmaps that go with it, in one step.
-Result<void> publish(Qcow2& image, BitmapEditor& bitmaps) {
-    if (!image.header().has_bitmaps()) return image.commit_header();
-    TRY(image.rewrite_header());
-    return bitmaps.release();
-}
-
 // The first entry from `first` on that says something, else how many the table has.
 std::uint64_t first_filled(const Qcow2& image, const L2Table& table, std::uint64_t first) {
     const std::uint64_t entries = image.geometry().l2_entries();
@@ -129,7 +122,7 @@ Result<void> grow(Qcow2& image, std::uint64_t bytes, const std::function<Result<
         const std::uint64_t held = TRY(image.data_storage().size());
         if (held < bytes) TRY(image.data_storage().resize(bytes));
     }
-    TRY(publish(image, bitmaps));
+    TRY(bitmaps.publish());
     if (old_l1.count != 0) image.release_later(old_l1);
     return image.flush();
 }
@@ -142,7 +135,7 @@ Result<void> shrink(Qcow2& image, std::uint64_t bytes, const std::function<Resul
     TRY(bitmaps.write());
     TRY(image.flush());
     image.header().size = bytes;
-    TRY(publish(image, bitmaps));
+    TRY(bitmaps.publish());
     image.header().size = round_up(bytes, image.cluster_bytes());
     const Result<void> cleared = clear();
     image.header().size = bytes;

@@ -8,6 +8,7 @@
 #include "base/endian.hpp"
 #include "base/text.hpp"
 #include "base/try.hpp"
+#include "format/qcow2/bitmap_changes.hpp"
 #include "format/qcow2/resize.hpp"
 
 namespace qimg::qcow2 {
@@ -66,6 +67,7 @@ class Transaction {
     };
 
     Result<void> begin();
+    std::vector<GuestRange> changed_ranges() const;
     Result<void> open_table(std::uint64_t index);
     Result<void> close_table();
     void set(std::uint64_t cluster, const L2Entry& entry);
@@ -247,16 +249,27 @@ Result<void> Transaction::release_replaced() {
     return image_.reload();
 }
 
+std::vector<GuestRange> Transaction::changed_ranges() const {
+    std::vector<GuestRange> ranges;
+    for (const ChangedPart& change : disk_.changes)
+        ranges.push_back(change.range);
+    return ranges;
+}
+
 Result<void> Transaction::run() {
     TRY(check_can_replace(image_, disk_.bytes));
     TRY(begin());
+    BitmapEditor bitmaps = TRY(BitmapEditor::open(image_));
+    if (disk_.bytes != image_.size()) TRY(bitmaps.resize(disk_.bytes));
+    TRY(bitmaps.record(changed_ranges()));
     for (const GuestClusters& part : clusters_of(disk_, geometry_.cluster_bytes()))
         TRY(change(part));
     TRY(close_table());
     TRY(write_l1());
+    TRY(bitmaps.write());
     image_.header().size = disk_.bytes;
     TRY(image_.flush());
-    TRY(image_.commit_header());
+    TRY(bitmaps.publish());
     return release_replaced();
 }
 
@@ -266,12 +279,10 @@ Result<void> check_can_replace(const Qcow2& image, std::uint64_t bytes) {
     const Header& header = image.header();
     if (bytes < header.size) return fail(ErrorKind::invalid_argument, "The disk would become shorter");
     if (header.has_data_file()) {
-        return fail(ErrorKind::unsupported,
-                    "Guest data in an external data file cannot be replaced in one step");
-    }
-    if (header.has_bitmaps()) {
-        return fail(ErrorKind::unsupported,
-                    "The image has bitmaps, which cannot follow such a change; remove them first");
+        return fail(
+            ErrorKind::unsupported,
+            "Guest data in an external data file cannot be replaced in one step; `qimg convert` makes an "
+            "image that has its own");
     }
     return bytes == header.size ? Result<void>() : check_can_grow(image, bytes);
 }

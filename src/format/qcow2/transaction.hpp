@@ -27,13 +27,13 @@ struct NewDisk {
     std::function<Result<void>(GuestOffset at, std::span<std::byte> into)> read;
 };
 
-// Errors: unsupported, with the reason, for an image with an external data file or bitmaps, and for a longer disk with
-// snapshots in version 2; no_space; invalid_argument for a shorter disk.
+// Errors: unsupported, with the reason, for an image with an external data file, and for a longer disk with snapshots in
+// version 2; no_space; invalid_argument for a shorter disk.
 Result<void> check_can_replace(const Qcow2& image, std::uint64_t bytes);
 
 // Each changed cluster, each table that leads to one and the L1 table get new places; one write of the header makes
 // them the image's, and what they replace is given back. Snapshots keep what they have. Whoever goes on with `image`
-// finds it as it is in the file then. Errors: those above, and of reading and writing: guests see what they saw, and
+// finds it as it is in the file then. Bitmaps follow in the same step. Errors: those above, and of reading and writing: guests see what they saw, and
 // space may have leaked.
 Result<void> replace_disk(Qcow2& image, const NewDisk& disk);
 

@@ -4,6 +4,8 @@
 
 #include <doctest/doctest.h>
 
+#include "format/qcow2/bitmap_content.hpp"
+#include "format/qcow2/check.hpp"
 #include "format/qcow2/create.hpp"
 #include "format/qcow2/snapshot_changes.hpp"
 #include "qimg/image.hpp"
@@ -106,4 +108,39 @@ TEST_CASE("disks that cannot be replaced are left alone") {
     REQUIRE(create_snapshot(disk.format(), "first", {}));
     CHECK(check_can_replace(disk.format(), MiB));
     CHECK(check_can_replace(disk.format(), 2 * MiB).error().kind == ErrorKind::unsupported);
+}
+
+TEST_CASE("bitmaps that record know what changed, and are as long as the disk; those that do not stay") {
+    SmallClusters disk(MiB);
+    REQUIRE(test::edit_bitmaps(*disk.image, {[](BitmapEditor& e) { return e.add("on", 512, true); },
+                                             [](BitmapEditor& e) { return e.add("off", 512, false); }}));
+    REQUIRE(disk.image->write(GuestOffset(4096), Bytes(512, std::byte{1})));
+    REQUIRE(disk.image->flush());
+    for (const std::uint64_t bytes : {MiB, 2 * MiB}) {
+        CAPTURE(bytes);
+        Bytes content = disk.content();
+        content.resize(bytes);
+        std::fill_n(content.begin() + 20000, 100, std::byte{2});
+        REQUIRE(replace_disk(disk.format(), new_disk(content, {{GuestRange(GuestOffset(20000), 100)}})));
+        disk.reopen();
+        CHECK(disk.content() == content);
+        const Header& header = disk.format().header();
+        const auto directory = read_bitmaps(disk.file, header).value();
+        REQUIRE(directory.bitmaps.size() == 2);
+        for (const Bitmap& bitmap : directory.bitmaps) {
+            CHECK_FALSE(bitmap.info.in_use);
+            const auto bits = BitmapContent::load(disk.file, header, bitmap).value();
+            CHECK(bits.disk_bytes() == bytes);
+            std::vector<GuestRange> runs;
+            REQUIRE(bits.for_each_run([&](GuestRange run) -> Result<void> {
+                runs.push_back(run);
+                return {};
+            }));
+            const bool is_recording = bitmap.info.name == "on";
+            const std::vector<GuestRange> expected{{GuestOffset(4096), 512}, {GuestOffset(19968), 512}};
+            CHECK(runs == (is_recording ? expected : std::vector<GuestRange>()));
+        }
+        const auto report = check_image(disk.format(), Repair::none, {}, no_progress()).value();
+        CHECK(report.corruptions + report.leaks + report.check_errors == 0);
+    }
 }
