@@ -7,9 +7,9 @@
 
 namespace qimg {
 
-std::uint64_t crc64(std::span<const std::byte> bytes) {
+std::uint64_t crc64(std::span<const std::byte> bytes, std::uint64_t before) {
     const void* const data = bytes.data();
-    return ::crc64_ecma_refl(0, static_cast<const unsigned char*>(data), bytes.size());
+    return ::crc64_ecma_refl(before, static_cast<const unsigned char*>(data), bytes.size());
 }
 
 }  // namespace qimg

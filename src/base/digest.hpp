@@ -33,7 +33,8 @@ class Sha256 {
 // The first `digits` hexadecimal digits, in lower case; an even number, at most 64.
 std::string hexadecimal(const Digest& digest, std::size_t digits);
 
-// CRC-64/XZ. A change of up to 64 bits in a row always changes it, any other one but for one chance in 2^64.
-std::uint64_t crc64(std::span<const std::byte> bytes);
+// CRC-64/XZ, going on from that of the bytes before. A change of up to 64 bits in a row always changes it, any other one
+// but for one chance in 2^64.
+std::uint64_t crc64(std::span<const std::byte> bytes, std::uint64_t before = 0);
 
 }  // namespace qimg

@@ -1,5 +1,5 @@
-// A log: a header, then records, each with its data behind it, old and new. The header has the records' digest, so a log is whole
-// or none.
+// A log: a header, then records, each with its data behind it, old and new. The header has the records' checksum, so a
+// log is whole or none.
 // SPDX-License-Identifier: Apache-2.0
 #include "storage/redo_log.hpp"
 
@@ -12,6 +12,7 @@
 #include <tuple>
 
 #include "base/checked.hpp"
+#include "base/digest.hpp"
 #include "base/endian.hpp"
 #include "base/text.hpp"
 #include "base/try.hpp"
@@ -27,10 +28,10 @@ struct LogHeader {
     le64 new_bytes;
     le64 records;
     le64 records_bytes;
-    Digest digest;      // of the records, data included
-    Digest own_digest;  // of all that stands before it
+    le64 checksum;      // CRC-64 of the records, data included
+    le64 own_checksum;  // of all that stands before it
 };
-static_assert(sizeof(LogHeader) == 120);
+static_assert(sizeof(LogHeader) == 72);
 
 constexpr std::string_view magic("qimg redo log\0\0\1", 16);
 
@@ -45,10 +46,8 @@ static_assert(sizeof(LogRecord) == 24);
 constexpr std::uint64_t records_at = 4096;
 constexpr std::uint64_t buffer_bytes = MiB;
 
-Digest own_digest(const LogHeader& header) {
-    Sha256 digest;
-    digest.update(std::as_bytes(std::span(&header, 1)).first(offsetof(LogHeader, own_digest)));
-    return digest.finish();
+std::uint64_t own_checksum(const LogHeader& header) {
+    return crc64(std::as_bytes(std::span(&header, 1)).first(offsetof(LogHeader, own_checksum)));
 }
 
 std::unexpected<Error> not_whole(const Storage& log) {
@@ -60,23 +59,23 @@ Result<LogHeader> read_header(const Storage& log) {
     TRY(log.read(HostOffset(0), raw));
     const auto header = load<LogHeader>(raw);
     const bool is_ours = std::string_view(header.magic.data(), header.magic.size()) == magic &&
-                         own_digest(header) == header.own_digest;
+                         own_checksum(header) == header.own_checksum;
     if (!is_ours) return not_whole(log);
     return header;
 }
 
 // The records' bytes from start to end, in pieces.
-Result<void> check_digest(const Storage& log, const LogHeader& header) {
+Result<void> check_records(const Storage& log, const LogHeader& header) {
     const std::uint64_t log_bytes = TRY(log.size());
     if (!fits_within(records_at, header.records_bytes, log_bytes)) return not_whole(log);
-    Sha256 digest;
+    std::uint64_t checksum = 0;
     Bytes buffer(std::min<std::uint64_t>(buffer_bytes, header.records_bytes));
     for (std::uint64_t done = 0; done < header.records_bytes; done += buffer.size()) {
         buffer.resize(std::min<std::uint64_t>(buffer.size(), header.records_bytes - done));
         TRY(log.read(HostOffset(records_at + done), buffer));
-        digest.update(buffer);
+        checksum = crc64(buffer, checksum);
     }
-    if (digest.finish() != header.digest) return not_whole(log);
+    if (checksum != header.checksum) return not_whole(log);
     return {};
 }
 
@@ -189,7 +188,7 @@ RedoLogWriter::RedoLogWriter(Storage& log, const RedoTarget& target)
     : log_(log), target_(target), written_(records_at) {}
 
 Result<void> RedoLogWriter::write_buffer() {
-    digest_.update(buffer_);
+    checksum_ = crc64(buffer_, checksum_);
     TRY(log_.write(HostOffset(written_), buffer_));
     written_ += buffer_.size();
     buffer_.clear();
@@ -225,8 +224,8 @@ Result<void> RedoLogWriter::finish() {
     header.new_bytes = target_.new_bytes;
     header.records = records_;
     header.records_bytes = written_ - records_at;
-    header.digest = digest_.finish();
-    header.own_digest = own_digest(header);
+    header.checksum = checksum_;
+    header.own_checksum = own_checksum(header);
     Bytes raw(records_at);
     store(std::span(raw), header);
     return log_.write(HostOffset(0), raw);
@@ -239,7 +238,7 @@ Result<RedoTarget> read_redo_target(const Storage& log) {
 
 Result<void> apply_redo_log(const Storage& log, Storage& file) {
     const LogHeader header = TRY(read_header(log));
-    TRY(check_digest(log, header));
+    TRY(check_records(log, header));
     TRY(check_target(header, log, file));
     TRY(for_each(log, header, [&](const Place& place) {
         return place.is_data ? check_unused(log, file, place) : Result<void>();

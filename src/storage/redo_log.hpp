@@ -10,7 +10,6 @@
 #include <string>
 
 #include "base/bytes.hpp"
-#include "base/digest.hpp"
 #include "qimg/error.hpp"
 #include "qimg/storage.hpp"
 
@@ -42,7 +41,7 @@ class RedoLogWriter {
 
     Storage& log_;
     RedoTarget target_;
-    Sha256 digest_;
+    std::uint64_t checksum_ = 0;
     Bytes buffer_;
     std::uint64_t written_;
     std::uint64_t records_ = 0;

@@ -23,4 +23,5 @@ TEST_CASE("sha-256 is that of FIPS 180-4, in one piece or several") {
 TEST_CASE("crc-64 is that of xz") {
     CHECK(crc64(bytes_of("123456789")) == 0x995dc9bbdf1939fa);
     CHECK(crc64({}) == 0);
+    CHECK(crc64(bytes_of("56789"), crc64(bytes_of("1234"))) == 0x995dc9bbdf1939fa);
 }
