@@ -10,6 +10,8 @@
 #include <cstdint>
 #include <map>
 #include <optional>
+#include <set>
+#include <string>
 
 #include "base/bytes.hpp"
 #include "bitmap_views.hpp"
@@ -94,7 +96,10 @@ class Changes {
         options.open.format = "qcow2";
         const auto list = snapshot_list(options, opener_);
         if (!list) return false;
+        std::set<std::string> ids;
         for (const SnapshotInfo& snapshot : *list) {
+            // of two with one id, nobody can say which is meant
+            if (!ids.insert(snapshot.id).second) return false;
             auto disk = read_snapshot(snapshot);
             if (disk) snapshots_[snapshot.id] = std::move(*disk);
         }
