@@ -44,12 +44,20 @@ Result<void> write_log(RedoLogWriter& log, const Storage& file, const guest::Dra
     return log.finish();
 }
 
+// Once the log counts, what is missing must be possible to do. Beside the file, another one can be as long as it.
+Result<void> check_length(Storage& other, const std::string& path, std::uint64_t bytes) {
+    const auto possible = other.resize(bytes);
+    if (possible) return other.resize(0);
+    return fail_errno(possible.error().system_errno, path, fmt::format("resize to {} bytes", bytes));
+}
+
 Result<void> commit_in_place(Image& image, const guest::Draft& draft) {
     Storage& file = image.format().data_storage();
     const auto identity = file.identity();
     if (!identity) return fail(ErrorKind::unsupported, "The image is no file, beside which a log could be");
     const std::uint64_t old = TRY(file.size());
     const auto log = TRY(create_file(redo_log_name(image.path())));
+    TRY(check_length(*log, image.path(), draft.size()));
     RedoLogWriter writer(*log, {identity->inode, old, draft.size()});
     TRY(write_log(writer, file, draft));
     TRY(log->commit());
