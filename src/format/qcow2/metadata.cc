@@ -62,6 +62,17 @@ void Qcow2::replace_l1(HostOffset at, std::vector<std::uint64_t> entries) {
     dirty_l1_first_ = dirty_l1_end_ = 0;
 }
 
+Result<HostOffset> Qcow2::write_new_l1(std::span<const std::uint64_t> entries) {
+    if (entries.empty()) return HostOffset(0);
+    Bytes raw(entries.size() * table_entry_bytes);
+    for (std::size_t i = 0; i < entries.size(); ++i)
+        store(std::span(raw).subspan(i * table_entry_bytes), be64(entries[i]));
+    const ClusterRun place = TRY(allocate_clusters(geometry().clusters_for(raw.size())));
+    const HostOffset at = geometry().offset_of(place.first);
+    TRY(storage_->write(at, raw));
+    return at;
+}
+
 Result<void> Qcow2::write_l1() {
     if (dirty_l1_first_ == dirty_l1_end_) return {};
     // whole sectors where the table has them: a torn write can then split no entry

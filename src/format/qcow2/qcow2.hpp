@@ -95,6 +95,8 @@ class Qcow2 final : public Format {
     Result<void> set_l1_entry(std::uint64_t index, std::uint64_t entry);
     // Puts another active L1 table in place of this one, in memory; the header follows in commit_header().
     void replace_l1(HostOffset at, std::vector<std::uint64_t> entries);
+    // Writes an L1 table to new clusters, to which nothing leads yet. Returns where; 0 for one without entries.
+    Result<HostOffset> write_new_l1(std::span<const std::uint64_t> entries);
     const L2Cache& l2_cache() const { return l2_cache_; }
     L2Cache& l2_cache() { return l2_cache_; }
 

@@ -4,7 +4,6 @@
 
 #include <algorithm>
 
-#include "base/endian.hpp"
 #include "base/text.hpp"
 #include "base/try.hpp"
 #include "format/qcow2/bitmap_changes.hpp"
@@ -35,20 +34,15 @@ Result<ClusterRun> lengthen_l1(Qcow2& image, std::uint64_t entries) {
     const ClusterRun old_clusters = l1_clusters(image);
     std::vector<std::uint64_t> table(old.begin(), old.end());
     table.resize(entries, 0);
-    Bytes raw(entries * table_entry_bytes);
-    if (image.geometry().clusters_for(raw.size()) == old_clusters.count) {
+    if (image.geometry().clusters_for(entries * table_entry_bytes) == old_clusters.count) {
         const HostOffset at = image.header().l1_table;
-        const std::uint64_t old_bytes = old.size() * table_entry_bytes;
-        TRY(image.storage().write(at + old_bytes, std::span(raw).subspan(old_bytes)));
+        const Bytes added((entries - old.size()) * table_entry_bytes);
+        TRY(image.storage().write(at + old.size() * table_entry_bytes, added));
         image.replace_l1(at, std::move(table));
         return ClusterRun{};
     }
-    for (std::size_t i = 0; i < table.size(); ++i) {
-        store(std::span(raw).subspan(i * table_entry_bytes), be64(table[i]));
-    }
-    const ClusterRun place = TRY(image.allocate_clusters(image.geometry().clusters_for(raw.size())));
-    TRY(image.storage().write(image.geometry().offset_of(place.first), raw));
-    image.replace_l1(image.geometry().offset_of(place.first), std::move(table));
+    const HostOffset at = TRY(image.write_new_l1(table));
+    image.replace_l1(at, std::move(table));
     return old_clusters;
 }
 

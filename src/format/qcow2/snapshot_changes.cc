@@ -6,7 +6,6 @@
 #include <cerrno>
 #include <charconv>
 
-#include "base/endian.hpp"
 #include "base/text.hpp"
 #include "base/try.hpp"
 #include "format/qcow2/reference_walk.hpp"
@@ -54,17 +53,12 @@ ClusterRun clusters_of(const Geometry& geometry, HostOffset at, std::uint64_t by
     return {geometry.cluster_at(at), geometry.clusters_for(bytes)};
 }
 
-// Writes an L1 table to new clusters. The copied flags mean nothing outside the active table.
-Result<HostOffset> write_l1_table(Qcow2& image, std::span<const std::uint64_t> entries) {
-    if (entries.empty()) return HostOffset(0);
-    Bytes raw(entries.size() * table_entry_bytes);
-    for (std::size_t i = 0; i < entries.size(); ++i) {
-        store(std::span(raw).subspan(i * table_entry_bytes), be64(entries[i] & ~disk::flag_copied));
-    }
-    const ClusterRun place = TRY(image.allocate_clusters(image.geometry().clusters_for(raw.size())));
-    const HostOffset at = image.geometry().offset_of(place.first);
-    TRY(image.storage().write(at, raw));
-    return at;
+// The copied flags mean nothing outside the active table.
+Result<HostOffset> write_snapshot_l1(Qcow2& image, std::span<const std::uint64_t> active) {
+    std::vector<std::uint64_t> entries(active.begin(), active.end());
+    for (std::uint64_t& entry : entries)
+        entry &= ~disk::flag_copied;
+    return image.write_new_l1(entries);
 }
 
 // After a reference count that would have overflowed: only memory knows of the others yet, and forgets them. The
@@ -74,7 +68,7 @@ Result<void> keep_l1_copy_only(Qcow2& image) {
     TRY(image.reload());
     TRY(image.prepare_changing());
     const auto l1 = TRY(image.l1());
-    TRY(write_l1_table(image, l1));
+    TRY(write_snapshot_l1(image, l1));
     return image.flush();
 }
 
@@ -135,7 +129,7 @@ Result<void> create_snapshot(Qcow2& image, const std::string& name, SnapshotTime
     taken.info.disk_bytes = image.size();
     const auto l1 = TRY(image.l1());
     taken.l1_entries = static_cast<std::uint32_t>(l1.size());
-    taken.l1_table = TRY(write_l1_table(image, l1));
+    taken.l1_table = TRY(write_snapshot_l1(image, l1));
     snapshots.push_back(std::move(taken));
 
     if (auto shared = change_references(image, l1, ReferenceChange::add); !shared) {
@@ -175,9 +169,9 @@ Result<void> apply_snapshot(Qcow2& image, const std::string& name_or_id) {
     const std::vector<std::uint64_t> gained = without_common(entries, old_entries);
     const std::vector<std::uint64_t> lost = without_common(old_entries, entries);
     TRY(change_references(image, gained, ReferenceChange::add));
-    const HostOffset place = TRY(write_l1_table(image, entries));
     for (std::uint64_t& entry : entries)
         entry &= ~disk::flag_copied;
+    const HostOffset place = TRY(image.write_new_l1(entries));
     image.replace_l1(place, std::move(entries));
     image.header().size = snapshot.info.disk_bytes;
     TRY(update_copied_flags(image, CopiedRule::clear));

@@ -5,7 +5,6 @@
 #include <algorithm>
 #include <memory>
 
-#include "base/endian.hpp"
 #include "base/text.hpp"
 #include "base/try.hpp"
 #include "format/qcow2/bitmap_changes.hpp"
@@ -229,12 +228,7 @@ Result<void> Transaction::change(GuestClusters part) {
 
 Result<void> Transaction::write_l1() {
     if (l1_.empty()) return {};
-    Bytes raw(l1_.size() * table_entry_bytes);
-    for (std::size_t i = 0; i < l1_.size(); ++i)
-        store(std::span(raw).subspan(i * table_entry_bytes), be64(l1_[i]));
-    const ClusterRun place = TRY(image_.allocate_clusters(geometry_.clusters_for(raw.size())));
-    const HostOffset at = geometry_.offset_of(place.first);
-    TRY(image_.storage().write(at, raw));
+    const HostOffset at = TRY(image_.write_new_l1(l1_));
     image_.replace_l1(at, std::move(l1_));
     return {};
 }
