@@ -6,10 +6,12 @@
 #include <cstdint>
 #include <span>
 
+#include "base/crc32c.hpp"
+
 namespace qimg::guest::ext4 {
 
-// CRC-32C, polynomial 0x1edc6f41 with bits reversed: superblocks, descriptors and bitmaps under metadata_csum.
-std::uint32_t crc32c(std::uint32_t before, std::span<const std::byte> bytes);
+// Superblocks, descriptors and bitmaps under metadata_csum.
+using qimg::crc32c;
 
 // CRC-16, polynomial 0x8005 with bits reversed: descriptors under uninit_bg.
 std::uint16_t crc16(std::uint16_t before, std::span<const std::byte> bytes);

@@ -5,6 +5,7 @@
 #include <doctest/doctest.h>
 
 #include "base/bytes.hpp"
+#include "base/crc32c.hpp"
 
 using namespace qimg;
 
@@ -24,4 +25,10 @@ TEST_CASE("crc-64 is that of xz") {
     CHECK(crc64(bytes_of("123456789")) == 0x995dc9bbdf1939fa);
     CHECK(crc64({}) == 0);
     CHECK(crc64(bytes_of("56789"), crc64(bytes_of("1234"))) == 0x995dc9bbdf1939fa);
+}
+
+TEST_CASE("crc-32c is that of RFC 3720, in one piece or several") {
+    CHECK(~crc32c(~0u, bytes_of("123456789")) == 0xe3069283);
+    CHECK(~crc32c(~0u, Bytes(32)) == 0x8a9136aa);
+    CHECK(crc32c(crc32c(~0u, bytes_of("1234")), bytes_of("56789")) == crc32c(~0u, bytes_of("123456789")));
 }
