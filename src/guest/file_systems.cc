@@ -2,7 +2,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "guest/file_systems.hpp"
 
+#include <utility>
+
+#include "base/text.hpp"
 #include "base/try.hpp"
+#include "guest/btrfs/grow.hpp"
 #include "guest/ext4/grow.hpp"
 #include "guest/ext4/verify.hpp"
 
@@ -17,8 +21,6 @@ std::string remedy_for(Content content) {
     switch (content) {
         case Content::xfs:
             return "run `xfs_growfs MOUNTPOINT` in the guest";
-        case Content::btrfs:
-            return "run `btrfs filesystem resize max MOUNTPOINT` in the guest";
         case Content::f2fs:
             return "run `resize.f2fs DEVICE` while it is not mounted";
         case Content::ntfs:
@@ -36,6 +38,7 @@ std::string remedy_for(Content content) {
         case Content::ext2:
         case Content::ext3:
         case Content::ext4:
+        case Content::btrfs:
         case Content::iso9660:
         case Content::squashfs:
             break;
@@ -43,13 +46,12 @@ std::string remedy_for(Content content) {
     return "nothing: it never becomes longer";
 }
 
-// Nobody but a program in the guest makes it longer.
-FileSystemGrowth left_to_guest(const Volume& volume, const FileSystem& found, bool grew) {
-    FileSystemGrowth growth{found.bytes, found.bytes, !grew, {}};
-    if (found.bytes) {
-        growth.fills = *found.bytes >= volume.size() || volume.size() - *found.bytes < unused_bytes_max;
-    }
-    if (!growth.fills) growth.remaining = remedy_for(found.content);
+// Nobody but a program in the guest makes it longer: `remedy`. `bytes`: how long it is, where it tells.
+FileSystemGrowth left_to_guest(const Volume& volume, std::optional<std::uint64_t> bytes, bool grew,
+                               std::string remedy) {
+    FileSystemGrowth growth{bytes, bytes, !grew, {}};
+    if (bytes) growth.fills = *bytes >= volume.size() || volume.size() - *bytes < unused_bytes_max;
+    if (!growth.fills) growth.remaining = std::move(remedy);
     return growth;
 }
 
@@ -60,6 +62,18 @@ Result<FileSystemGrowth> grow_ext4(Volume& volume, Progress& progress) {
     return FileSystemGrowth{growth.old_bytes, growth.new_bytes, true, {}};
 }
 
+// One of several devices is as long as itself, whatever the file system's length is.
+Result<FileSystemGrowth> grow_btrfs(Volume& volume, bool grew) {
+    const btrfs::Device device = TRY(btrfs::read_device(volume));
+    if (!device.can_grow_here)
+        return left_to_guest(
+            volume, device.bytes, grew,
+            fmt::format("run `btrfs filesystem resize {}:max MOUNTPOINT` in the guest", device.number));
+    const Growth growth = TRY(btrfs::grow(volume));
+    if (growth.new_bytes != growth.old_bytes) TRY(btrfs::verify(volume, growth));
+    return FileSystemGrowth{growth.old_bytes, growth.new_bytes, true, {}};
+}
+
 }  // namespace
 
 Result<FileSystemGrowth> grow_file_system(Volume& volume, const std::optional<FileSystem>& found, bool grew,
@@ -67,7 +81,9 @@ Result<FileSystemGrowth> grow_file_system(Volume& volume, const std::optional<Fi
     if (!found)
         return FileSystemGrowth{std::nullopt, std::nullopt, !grew,
                                 grew ? "grow what is in the partition, which is not known" : ""};
-    return is_ext(found->content) ? grow_ext4(volume, progress) : left_to_guest(volume, *found, grew);
+    if (is_ext(found->content)) return grow_ext4(volume, progress);
+    if (found->content == Content::btrfs) return grow_btrfs(volume, grew);
+    return left_to_guest(volume, found->bytes, grew, remedy_for(found->content));
 }
 
 }  // namespace qimg::guest
