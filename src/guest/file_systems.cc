@@ -65,10 +65,11 @@ Result<FileSystemGrowth> grow_ext4(Volume& volume, Progress& progress) {
 // One of several devices is as long as itself, whatever the file system's length is.
 Result<FileSystemGrowth> grow_btrfs(Volume& volume, bool grew) {
     const btrfs::Device device = TRY(btrfs::read_device(volume));
-    if (!device.can_grow_here)
-        return left_to_guest(
-            volume, device.bytes, grew,
-            fmt::format("run `btrfs filesystem resize {}:max MOUNTPOINT` in the guest", device.number));
+    if (!device.guest_only.empty()) {
+        return left_to_guest(volume, device.bytes, grew,
+                             fmt::format("run `btrfs filesystem resize {}:max MOUNTPOINT` in the guest ({})",
+                                         device.number, device.guest_only));
+    }
     const Growth growth = TRY(btrfs::grow(volume));
     if (growth.new_bytes != growth.old_bytes) TRY(btrfs::verify(volume, growth));
     return FileSystemGrowth{growth.old_bytes, growth.new_bytes, true, {}};

@@ -28,7 +28,7 @@ Result<void> write_device(Volume& volume, const Superblock& superblock, DeviceLe
 
 Result<Device> read_device(const Volume& volume) {
     const auto raw = TRY(read_unchecked(volume));
-    return Device{raw.device.id, raw.device.total_bytes, is_known(raw)};
+    return Device{raw.device.id, raw.device.total_bytes, unknown_part(raw)};
 }
 
 Result<Growth> grow(Volume& volume) {

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <string>
 
 #include "guest/growth.hpp"
 #include "guest/volume.hpp"
@@ -12,9 +13,9 @@ namespace qimg::guest::btrfs {
 
 // What a superblock tells of the device that it is on.
 struct Device {
-    std::uint64_t number = 0;    // as `btrfs filesystem resize NUMBER:max` takes it
-    std::uint64_t bytes = 0;     // any number
-    bool can_grow_here = false;  // otherwise there are other devices, or features that only the kernel knows
+    std::uint64_t number = 0;  // as `btrfs filesystem resize NUMBER:max` takes it
+    std::uint64_t bytes = 0;   // any number
+    std::string guest_only;    // why only the guest's kernel makes it longer; empty: grow() may
 };
 
 // Nothing else is checked. corrupt: there is no btrfs.
@@ -25,7 +26,7 @@ Result<Device> read_device(const Volume& volume);
 //
 // Writes in any order: after an error the volume has to be thrown away. Ends with what verify() accepts.
 // in_use: its log is not replayed; corrupt: a rule of the format is broken, or marked as having errors; unsupported:
-// with the reason.
+// with the reason, that of read_device() among them.
 Result<Growth> grow(Volume& volume);
 
 // Whether superblocks and chunk tree are whole, and the file system is as long as said.

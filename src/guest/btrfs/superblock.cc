@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <bit>
 #include <span>
+#include <utility>
 
 #include "base/checked.hpp"
 #include "base/text.hpp"
@@ -107,18 +108,22 @@ Result<disk::Superblock> read_unchecked(const Volume& volume) {
     return raw;
 }
 
-bool is_known(const disk::Superblock& raw) {
-    return checksum_type(raw.checksum_type) && raw.devices == 1 &&
-           (raw.incompat_flags & ~std::uint64_t{disk::incompat_known}) == 0 &&
-           (raw.compat_ro_flags & ~disk::compat_ro_known) == 0;
+std::string unknown_part(const disk::Superblock& raw) {
+    if (raw.devices != 1) return fmt::format("the file system is on {} devices", +raw.devices);
+    if (!checksum_type(raw.checksum_type))
+        return fmt::format("its checksums are of type {}, which is not known here", +raw.checksum_type);
+    const std::uint64_t incompat = raw.incompat_flags & ~std::uint64_t{disk::incompat_known};
+    const std::uint64_t compat_ro = raw.compat_ro_flags & ~disk::compat_ro_known;
+    if ((incompat | compat_ro) == 0) return "";
+    return fmt::format("it has features that are not known here: incompat_flags {:#x}, compat_ro_flags {:#x}",
+                       incompat, compat_ro);
 }
 
 Result<Superblock> read_superblock(const Volume& volume) {
     Superblock found{};
     found.raw = TRY(read_unchecked(volume));
-    if (!is_known(found.raw))
-        return fail(ErrorKind::unsupported,
-                    "the file system has features that are not known, or more devices");
+    if (std::string unknown = unknown_part(found.raw); !unknown.empty())
+        return fail(ErrorKind::unsupported, std::move(unknown));
     found.checksum_type = *checksum_type(found.raw.checksum_type);
     Block block;
     store(std::span(block), found.raw);

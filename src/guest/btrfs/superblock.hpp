@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <string>
 
 #include "guest/btrfs/checksum.hpp"
 #include "guest/btrfs/disk_layout.hpp"
@@ -25,10 +26,11 @@ struct Superblock {
 // As it is at the first place, with nothing checked but that the volume has room for it and the magic number.
 Result<disk::Superblock> read_unchecked(const Volume& volume);
 
-// True for the features, the checksum and the number of devices that Superblock can have.
-bool is_known(const disk::Superblock& raw);
+// What keeps it from being a Superblock although it may be right, one phrase: other devices, a checksum or features
+// that are not known here. Empty: nothing.
+std::string unknown_part(const disk::Superblock& raw);
 
-// Checks identity, checksum, sizes. unsupported unless is_known(); corrupt names the rule that is broken.
+// Checks identity, checksum, sizes. unsupported: unknown_part(); corrupt names the rule that is broken.
 Result<Superblock> read_superblock(const Volume& volume);
 
 // May it be changed? in_use: its log is not replayed; corrupt: marked as having errors, or a copy is damaged;

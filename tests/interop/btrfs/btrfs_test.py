@@ -333,17 +333,18 @@ def check_left_to_guest():
     with tempfile.TemporaryDirectory() as folder:
         disk, other = f"{folder}/disk", f"{folder}/other"
         ways = [
-            ("blake2", disk, lambda: make(disk, "--csum blake2", 200 * MIB, None), "resize 1:max"),
+            ("blake2", disk, lambda: make(disk, "--csum blake2", 200 * MIB, None), "resize 1:max", "type 3"),
             ("a feature", disk, lambda: (make(disk, "", 200 * MIB, None),
-                                         patch(disk, FIRST, [(INCOMPAT, "<Q", 1 << 12)])), "resize 1:max"),
-            ("two devices, the first", disk, lambda: make_two(disk, other), "resize 1:max"),
-            ("two devices, the second", other, lambda: make_two(disk, other), "resize 2:max"),
+                                         patch(disk, FIRST, [(INCOMPAT, "<Q", 1 << 12)])), "resize 1:max",
+             "incompat_flags 0x1000"),
+            ("two devices, the first", disk, lambda: make_two(disk, other), "resize 1:max", "2 devices"),
+            ("two devices, the second", other, lambda: make_two(disk, other), "resize 2:max", "2 devices"),
         ]
-        for name, path, prepare, remedy in ways:
+        for name, path, prepare, remedy, reason in ways:
             prepare()
             before = digest(path)
             said = run(QIMG, "expand", "-f", "raw", path, "300M", status=(PARTITION_ONLY,))
-            if remedy not in said or "btrfs: 200 MiB\n" not in said:
+            if remedy not in said or reason not in said or "btrfs: 200 MiB\n" not in said:
                 yield f"{name}: {said}"
             if digest(path) != before or os.stat(path).st_size != 300 * MIB:
                 yield f"{name}: changed"

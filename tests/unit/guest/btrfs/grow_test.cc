@@ -150,7 +150,15 @@ TEST_CASE("an error of the volume comes through, whichever call it is") {
     CHECK(calls == 4);
 }
 
-TEST_CASE("a device is told as its superblock has it") {
+TEST_CASE("a device that may grow here is told without a reason") {
+    const MemoryVolume volume = made({}, 60 * MiB);
+    const auto device = btrfs::read_device(volume);
+    REQUIRE(device);
+    CHECK(device->number == 1);
+    CHECK(device->guest_only.empty());
+}
+
+TEST_CASE("a device of several is told as its superblock has it") {
     BtrfsSample sample;
     MemoryVolume volume = made(sample, 60 * MiB);
     auto raw = sample.superblock();
@@ -161,7 +169,7 @@ TEST_CASE("a device is told as its superblock has it") {
     REQUIRE(device);
     CHECK(device->number == 7);
     CHECK(device->bytes == 50 * MiB);
-    CHECK_FALSE(device->can_grow_here);
+    CHECK(device->guest_only == "the file system is on 2 devices");
     const auto growth = btrfs::grow(volume);
     REQUIRE_FALSE(growth);
     CHECK(growth.error().kind == ErrorKind::unsupported);

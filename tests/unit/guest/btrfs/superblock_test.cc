@@ -42,14 +42,17 @@ TEST_CASE("a superblock that breaks a rule is refused") {
         {[](disk::Superblock& raw) { raw.flags = 1 | disk::seeding; }, ErrorKind::unsupported, "seed"},
         {[](disk::Superblock& raw) { raw.flags = 1 | disk::metadump; }, ErrorKind::unsupported, "dump"},
         {[](disk::Superblock& raw) { raw.flags = 1 | disk::metadump_v2; }, ErrorKind::unsupported, "dump"},
-        {[](disk::Superblock& raw) { raw.flags = 3; }, ErrorKind::unsupported, "not known"},
+        {[](disk::Superblock& raw) { raw.flags = 3; }, ErrorKind::unsupported, "in a way that is not known"},
         {[](disk::Superblock& raw) { raw.flags = 1 | 1ull << 38; }, ErrorKind::unsupported, "converted"},
         {[](disk::Superblock& raw) { raw.log_root = MiB; }, ErrorKind::in_use, "log was not replayed"},
-        {[](disk::Superblock& raw) { raw.devices = 2; }, ErrorKind::unsupported, "more devices"},
-        {[](disk::Superblock& raw) { raw.devices = 0; }, ErrorKind::unsupported, "more devices"},
-        {[](disk::Superblock& raw) { raw.incompat_flags = 0x1000; }, ErrorKind::unsupported, "not known"},
-        {[](disk::Superblock& raw) { raw.incompat_flags = 1ull << 63; }, ErrorKind::unsupported, "not known"},
-        {[](disk::Superblock& raw) { raw.compat_ro_flags = 0x10; }, ErrorKind::unsupported, "not known"},
+        {[](disk::Superblock& raw) { raw.devices = 2; }, ErrorKind::unsupported, "on 2 devices"},
+        {[](disk::Superblock& raw) { raw.devices = 0; }, ErrorKind::unsupported, "on 0 devices"},
+        {[](disk::Superblock& raw) { raw.incompat_flags = 0x1000; }, ErrorKind::unsupported,
+         "features that are not known"},
+        {[](disk::Superblock& raw) { raw.incompat_flags = 1ull << 63; }, ErrorKind::unsupported,
+         "features that are not known"},
+        {[](disk::Superblock& raw) { raw.compat_ro_flags = 0x10; }, ErrorKind::unsupported,
+         "features that are not known"},
         {[](disk::Superblock& raw) { raw.sector_bytes = 0; }, ErrorKind::corrupt, "sector size"},
         {[](disk::Superblock& raw) { raw.sector_bytes = 512; }, ErrorKind::corrupt, "sector size"},
         {[](disk::Superblock& raw) { raw.sector_bytes = 4097; }, ErrorKind::corrupt, "sector size"},
@@ -102,7 +105,7 @@ TEST_CASE("a checksum that is wrong, or of a sort that is not computed, is refus
     auto raw = sample.superblock();
     raw.checksum_type = 3;
     sample.put_superblock(volume, disk::superblocks_at[0], raw);
-    check_refusal(volume, ErrorKind::unsupported, "not known");
+    check_refusal(volume, ErrorKind::unsupported, "type 3");
 }
 
 TEST_CASE("a superblock from another place is refused") {
