@@ -9,6 +9,7 @@
 #include <algorithm>
 #include <array>
 #include <cstdlib>
+#include <vector>
 
 #include "base/bytes.hpp"
 #include "guest/btrfs/chunks.hpp"
@@ -33,8 +34,14 @@ constexpr std::uint64_t written_bytes_max = 3 * disk::superblock_bytes + 2 * 64 
     std::abort();
 }
 
-MemoryVolume volume_of(std::span<const std::byte> input) {
-    MemoryVolume volume(input.size() < 4 ? 0 : std::uint64_t{load<le32>(input)} * KiB);
+// A volume, and where stretches of the input begin in it.
+struct Made {
+    MemoryVolume volume;
+    std::vector<std::uint64_t> starts;
+};
+
+Made volume_of(std::span<const std::byte> input) {
+    Made made{MemoryVolume(input.size() < 4 ? 0 : std::uint64_t{load<le32>(input)} * KiB), {}};
     struct Stretch {
         le64 at;
         le16 length;
@@ -44,10 +51,10 @@ MemoryVolume volume_of(std::span<const std::byte> input) {
         place += sizeof(Stretch);
         const std::size_t length = std::min<std::size_t>(stretch.length, input.size() - place);
         // one that lies outside is none
-        (void)volume.write(stretch.at, input.subspan(place, length)).has_value();
+        if (made.volume.write(stretch.at, input.subspan(place, length))) made.starts.push_back(stretch.at);
         place += length;
     }
-    return volume;
+    return made;
 }
 
 void seal(btrfs::ChecksumType type, std::span<std::byte> block) {
@@ -66,45 +73,25 @@ void repair_superblocks(MemoryVolume& volume) {
     }
 }
 
-// A tree block, and those that it leads to: checksums, and all copies as the first one is.
-class TreeRepair {
-  public:
-    TreeRepair(MemoryVolume& volume, const btrfs::Superblock& superblock, std::vector<btrfs::Chunk> chunks)
-        : volume_(volume), superblock_(superblock), chunks_(std::move(chunks)) {}
-
-    void repair(std::uint64_t logical, unsigned level) {
-        const auto chunk = std::ranges::find_if(
-            chunks_, [&](const btrfs::Chunk& one) { return one.contains(logical, node_bytes()); });
-        if (chunk == chunks_.end() || --blocks_left_ == 0) return;
-        Bytes block(node_bytes());
-        if (!volume_.read(chunk->copies.front() + logical - chunk->logical, block)) return;
-        seal(superblock_.checksum_type, block);
-        for (const std::uint64_t copy : chunk->copies)
-            (void)volume_.write(copy + logical - chunk->logical, block).has_value();
-        const std::uint32_t count = load<disk::BlockHeader>(block).items;
-        for (std::uint32_t i = 0; level > 0 && i < std::min(count, 40u); ++i) {
-            const std::size_t at = sizeof(disk::BlockHeader) + i * sizeof(disk::BlockPointer);
-            repair(load<disk::BlockPointer>(std::span(block).subspan(at)).logical, level - 1);
-            if (blocks_left_ == 0) return;
-        }
-    }
-
-  private:
-    std::uint32_t node_bytes() const { return superblock_.raw.node_bytes; }
-
-    MemoryVolume& volume_;
-    const btrfs::Superblock& superblock_;
-    std::vector<btrfs::Chunk> chunks_;
-    unsigned blocks_left_ = 100;
-};
-
-void repair_tree(MemoryVolume& volume) {
+// Checksums of what may be tree blocks, and second copies of those in system chunks.
+void repair_blocks(MemoryVolume& volume, std::span<const std::uint64_t> starts) {
     const auto superblock = btrfs::read_superblock(volume);
     if (!superblock) return;
-    auto chunks = btrfs::read_system_chunks(*superblock);
+    const auto chunks = btrfs::read_system_chunks(*superblock);
     if (!chunks) return;
-    TreeRepair(volume, *superblock, std::move(*chunks))
-        .repair(superblock->raw.chunk_root, superblock->raw.chunk_root_level);
+    Bytes block(superblock->raw.node_bytes);
+    for (const std::uint64_t start : starts) {
+        if (start % disk::superblock_bytes != 0 || btrfs::is_for_superblocks(start, block.size()) ||
+            !volume.read(start, block))
+            continue;
+        seal(superblock->checksum_type, block);
+        (void)volume.write(start, block).has_value();
+        for (const btrfs::Chunk& chunk : *chunks) {
+            const std::uint64_t first = chunk.copies.front(), second = chunk.copies.back();
+            if (start >= first && start - first < chunk.length)
+                (void)volume.write(start - first + second, block).has_value();
+        }
+    }
 }
 
 void check_refusal(const Error& error) {
@@ -118,9 +105,10 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     const std::span input(data, size);
     const fuzz::HeapLimit limit(fuzz::heap_bytes_for(size));
     const fuzz::Tail tail = fuzz::tail_of(input);
-    MemoryVolume volume = volume_of(std::as_bytes(input));
+    Made made = volume_of(std::as_bytes(input));
+    MemoryVolume& volume = made.volume;
     if ((tail[0] & 1) != 0) repair_superblocks(volume);
-    if ((tail[0] & 2) != 0) repair_tree(volume);
+    if ((tail[0] & 2) != 0) repair_blocks(volume, made.starts);
     if ((tail[0] & 4) != 0) volume.calls_until_failure = tail[1] % 8;
     volume.bytes_written = 0;
     const auto device = btrfs::read_device(volume);

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-# Makes the first inputs of btrfs_fuzz: superblocks and chunk trees of small file systems of each kind, as the stretches
-# of them that are not zero. Needs root: a chunk tree of two levels is made by the kernel.
+# Makes the first inputs of btrfs_fuzz: superblocks and the trees of chunks, roots and devices of small file systems of
+# each kind, as the stretches of them that are not zero. Needs root: a chunk tree of two levels is made by the kernel.
 # SPDX-License-Identifier: Apache-2.0
 """usage: btrfs_seeds.py FOLDER"""
 
@@ -18,7 +18,7 @@ UUID = "01234567-89ab-cdef-0123-456789abcdef"
 # options of mkfs.btrfs, MiB before and after, tail, GiB that are allocated
 KINDS = [
     ("-n 4k", 120, 200, 0, 0),
-    ("-n 4k", 120, 200, 3, 0),
+    ("-n 4k -m single", 120, 200, 3, 0),
     ("-n 4k -m single", 120, 300 * 1024, 3, 0),
     ("-n 4k -m raid0 --csum xxhash", 120, 300, 3, 0),
     ("-n 4k --csum sha256", 120, 300, 3, 0),
@@ -40,15 +40,21 @@ def stretches(disk, place, length):
 
 
 def tree_places(disk):
-    """Where the blocks of the chunk tree are, all copies, and how long they are."""
+    """Where the blocks of these trees are, all copies, and how long they are."""
     words = ["btrfs", "inspect-internal"]
     text = subprocess.run([*words, "dump-super", "-f", disk], check=True, capture_output=True, text=True).stdout
-    tree = subprocess.run([*words, "dump-tree", "-t", "chunk", disk], check=True, capture_output=True, text=True).stdout
+    trees = {name: subprocess.run([*words, "dump-tree", "-t", name, disk], check=True, capture_output=True,
+                                  text=True).stdout for name in ("chunk", "root", "dev")}
     node = int(re.search(r"^nodesize\t+(\d+)", text, re.M).group(1))
-    logical = int(re.search(r"CHUNK_ITEM (\d+)\)", text).group(1))
-    copies = re.findall(r"stripe \d+ devid 1 offset (\d+)", text)
-    blocks = re.findall(r"^(?:leaf|node) (\d+) (?:level|items)", tree, re.M)
-    return [(int(copy) + int(block) - logical, node) for copy in copies for block in blocks]
+    places = []
+    for chunk in re.finditer(r"CHUNK_ITEM (\d+)\).*\n\t+length (\d+).*\n(?:(?!\titem).*\n)*", trees["chunk"]):
+        start, length = int(chunk[1]), int(chunk[2])
+        copies = [int(copy) for copy in re.findall(r"stripe \d+ devid 1 offset (\d+)", chunk[0])]
+        for tree in trees.values():
+            blocks = [int(block) for block in re.findall(r"^(?:leaf|node) (\d+) (?:level|items)", tree, re.M)]
+            places += [(copy + block - start, node) for block in blocks if start <= block < start + length
+                       for copy in copies]
+    return places
 
 
 def allocate(disk, gib):

@@ -1,5 +1,5 @@
 // The metadata that tells of the device of a small btrfs file system, made from the description of the format alone:
-// superblocks and chunk tree. Other trees are not there.
+// superblocks, the chunk tree, and those of roots and of devices. Other trees are not there.
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
@@ -32,6 +32,7 @@ struct BtrfsSample {
     static constexpr std::uint64_t system_chunk = MiB;  // its address and its first place
     static constexpr std::uint64_t system_copy = 2 * MiB;
     static constexpr std::uint64_t data_chunk = 4 * MiB;
+    static constexpr std::uint64_t metadata_chunk = 8 * MiB;  // the root of the tree of roots begins it
     static constexpr std::uint64_t generation = 5, device = 1;
 
     static Key device_key() {
@@ -85,10 +86,15 @@ struct BtrfsSample {
         const std::uint64_t places[] = {data_chunk};
         return chunk_item(guest::btrfs::disk::data, 4 * MiB, places);
     }
+    Bytes metadata_item() const {
+        const std::uint64_t places[] = {metadata_chunk};
+        return chunk_item(guest::btrfs::disk::metadata, MiB, places);
+    }
     std::vector<Item> items() const {
         return {{device_key(), bytes_of_object(device_item())},
                 {chunk_key(system_chunk), system_item()},
-                {chunk_key(data_chunk), data_item()}};
+                {chunk_key(data_chunk), data_item()},
+                {chunk_key(metadata_chunk), metadata_item()}};
     }
 
     guest::btrfs::disk::Superblock superblock() const {
@@ -98,6 +104,7 @@ struct BtrfsSample {
         s.flags = disk::written;
         s.magic = disk::superblock_magic;
         s.generation = generation + 2;
+        s.root = metadata_chunk;
         s.chunk_root = system_chunk;
         s.total_bytes = bytes;
         s.devices = 1;
@@ -194,6 +201,38 @@ struct BtrfsSample {
     void write_to(guest::Volume& volume) const {
         put_superblocks(volume, superblock());
         put_tree(volume, items());
+        put_roots(volume, {{root_key(), root()}});
+        put_devices(volume, {{Key{0, 249, device}, Bytes(40)}});
+    }
+
+    // The tree of roots: where that of devices is.
+    static Key root_key() {
+        namespace disk = guest::btrfs::disk;
+        return {disk::device_tree, disk::root_item, 0};
+    }
+    Bytes root() const {
+        guest::btrfs::disk::RootItem item{};
+        item.generation = generation;
+        item.logical = metadata_chunk + node_bytes;
+        return bytes_of_object(item);
+    }
+    void put_roots(guest::Volume& volume, const std::vector<Item>& content) const {
+        put_metadata(volume, metadata_chunk, guest::btrfs::disk::root_tree, superblock().generation, content);
+    }
+    void put_devices(guest::Volume& volume, const std::vector<Item>& content) const {
+        put_metadata(volume, metadata_chunk + node_bytes, guest::btrfs::disk::device_tree, generation,
+                     content);
+    }
+    // A leaf, outside of the chunk tree.
+    void put_metadata(guest::Volume& volume, std::uint64_t logical, std::uint64_t owner,
+                      std::uint64_t its_generation, const std::vector<Item>& content) const {
+        Bytes block = leaf(logical, content);
+        auto changed = load<guest::btrfs::disk::BlockHeader>(block);
+        changed.owner = owner;
+        changed.generation = its_generation;
+        store(std::span(block), changed);
+        seal(block);
+        REQUIRE(volume.write(logical, block));
     }
 
     void seal(std::span<std::byte> block) const {

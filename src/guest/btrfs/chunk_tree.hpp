@@ -6,9 +6,13 @@
 #include <vector>
 
 #include "base/bytes.hpp"
+#include "guest/btrfs/chunks.hpp"
 #include "guest/btrfs/superblock.hpp"
+#include "guest/btrfs/tree_block.hpp"
 
 namespace qimg::guest::btrfs {
+
+BlockReference chunk_root(const Superblock& superblock);
 
 // Where the item of the one device is.
 struct DeviceLeaf {

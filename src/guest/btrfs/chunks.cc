@@ -39,6 +39,19 @@ bool do_overlap(const Chunk& a, const Chunk& b) {
 
 }  // namespace
 
+std::vector<std::uint64_t> Chunk::places_of(std::uint64_t address) const {
+    std::vector<std::uint64_t> places = copies;
+    for (std::uint64_t& place : places)
+        place += address - logical;
+    return places;
+}
+
+const Chunk* find_chunk(std::span<const Chunk> chunks, std::uint64_t start, std::uint64_t bytes) {
+    const auto chunk =
+        std::ranges::find_if(chunks, [&](const Chunk& one) { return one.contains(start, bytes); });
+    return chunk == chunks.end() ? nullptr : &*chunk;
+}
+
 Result<Chunk> parse_chunk(const Superblock& superblock, std::uint64_t logical,
                           std::span<const std::byte> item) {
     const disk::Superblock& super = superblock.raw;

@@ -19,7 +19,12 @@ struct Chunk {
     bool contains(std::uint64_t start, std::uint64_t bytes) const {
         return start >= logical && start - logical <= length && bytes <= length - (start - logical);
     }
+    // Of an address that it contains, on the device.
+    std::vector<std::uint64_t> places_of(std::uint64_t address) const;
 };
+
+// The one that contains the range; null: none does.
+const Chunk* find_chunk(std::span<const Chunk> chunks, std::uint64_t start, std::uint64_t bytes);
 
 // `item`: all of it, from the chunk tree or the superblock. Every copy lies on the file system's one device, inside
 // it, and apart from the others. corrupt names the rule that is broken.

@@ -31,10 +31,15 @@ struct Key {
 };
 static_assert(sizeof(Key) == 17 && alignof(Key) == 1);
 
-enum KeyType : std::uint8_t { device_item = 216, chunk_item = 228 };
+enum KeyType : std::uint8_t { root_item = 132, device_item = 216, chunk_item = 228, replacement_item = 250 };
+inline constexpr std::uint64_t replacement_object = 0;
 inline constexpr std::uint64_t devices_object = 1;
 inline constexpr std::uint64_t chunks_object = 256;
-inline constexpr std::uint64_t chunk_tree = 3;  // its number
+
+// Numbers of trees.
+inline constexpr std::uint64_t root_tree = 1;
+inline constexpr std::uint64_t chunk_tree = 3;
+inline constexpr std::uint64_t device_tree = 4;
 
 struct DeviceItem {
     le64 id;
@@ -74,6 +79,26 @@ enum ChunkType : std::uint64_t {
     dup = 0x20,
     purposes = data | system | metadata,
 };
+
+// Of a tree, in the tree of roots; newer ones are longer.
+struct RootItem {
+    Gap<160> inode;
+    le64 generation;
+    Gap<8> directory;
+    le64 logical;
+    Gap<54> sizes_and_progress;
+    std::uint8_t level;
+};
+static_assert(sizeof(RootItem) == 239 && offsetof(RootItem, logical) == 176);
+
+// In the tree of devices; newer ones may be longer.
+struct ReplacementItem {
+    Gap<32> source_and_progress;
+    le64 state;
+    Gap<32> times_and_errors;
+};
+static_assert(sizeof(ReplacementItem) == 72);
+enum ReplacementState : std::uint64_t { never_started = 0, finished = 2, cancelled = 3 };
 
 // What trees were at a commit.
 struct RootBackup {

@@ -6,6 +6,7 @@
 
 #include "base/try.hpp"
 #include "guest/btrfs/chunk_tree.hpp"
+#include "guest/btrfs/replacement.hpp"
 #include "guest/btrfs/superblock.hpp"
 
 namespace qimg::guest::btrfs {
@@ -35,6 +36,7 @@ Result<Growth> grow(Volume& volume) {
     Superblock superblock = TRY(read_superblock(volume));
     TRY(check_ready(volume, superblock));
     DeviceLeaf leaf = TRY(read_chunk_tree(volume, superblock));
+    TRY(check_no_replacement(volume, superblock));
     disk::Superblock& raw = superblock.raw;
     const std::uint64_t old_bytes = superblock.device_bytes();
     const std::uint64_t new_bytes = volume.size() / raw.sector_bytes * raw.sector_bytes;

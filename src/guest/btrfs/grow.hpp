@@ -25,7 +25,7 @@ Result<Device> read_device(const Volume& volume);
 // and in the superblocks, whose copies are added as the device comes to be long enough. Generations stay as they are.
 //
 // Writes in any order: after an error the volume has to be thrown away. Ends with what verify() accepts.
-// in_use: its log is not replayed; corrupt: a rule of the format is broken, or marked as having errors; unsupported:
+// in_use: its log is not replayed, or its device is being replaced; corrupt: a rule of the format is broken, or marked as having errors; unsupported:
 // with the reason, that of read_device() among them.
 Result<Growth> grow(Volume& volume);
 

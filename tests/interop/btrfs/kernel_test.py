@@ -10,11 +10,12 @@ import hashlib
 import os
 import random
 import re
+import struct
 import sys
 import tempfile
 from pathlib import Path
 
-from btrfs_test import GIB, MIB, QIMG, SUPERBLOCKS, TIB, make, resize_file, run, superblocks
+from btrfs_test import GIB, MIB, QIMG, SUPERBLOCKS, TIB, crc32c, make, pieces, resize_file, run, superblocks
 
 # what mkfs.btrfs is told, how it is used before it grows, sizes; the kernel does not resize to less than 256 MiB
 CASES = [
@@ -163,6 +164,53 @@ def check(name, options, content, sizes, work):
     os.unlink(path)
 
 
+def set_replacement_state(path, state):
+    """In the leaf that has the item, its copies and their checksums."""
+    text = run("btrfs", "inspect-internal", "dump-tree", "-t", "dev", path)
+    leaf, place = re.search(r"^leaf (\d+) (?:(?!^leaf)[\s\S])*?DEV_REPLACE 0\) itemoff (\d+)", text, re.M).groups()
+    node = int(superblocks(path)[SUPERBLOCKS[0]]["nodesize"])
+    header, state_at = 101, 32
+    with open(path, "r+b") as file:
+        for at, block in pieces(path):
+            if block[48:56] != int(leaf).to_bytes(8, "little") or at in SUPERBLOCKS:
+                continue
+            file.seek(at)
+            content = bytearray(file.read(node))
+            struct.pack_into("<Q", content, header + int(place) + state_at, state)
+            struct.pack_into("<I", content, 0, crc32c(content[32:]))
+            file.seek(at)
+            file.write(content)
+
+
+def check_replacement(work):
+    """A device that was replaced grows, one that still is does not."""
+    path, other, where = str(work / "disk"), str(work / "other"), work / "mounted"
+    where.mkdir(exist_ok=True)
+    make(path, "", 400 * MIB, None)
+    resize_file(other, 400 * MIB)
+    loop = run("losetup", "-f", "--show", other).strip()
+    try:
+        with mounted(path, where):
+            written = write_files(where / "before", random.Random(3), 30)
+            run("btrfs", "replace", "start", "-B", "-f", "1", loop, str(where))
+    finally:
+        run("losetup", "-d", loop)
+    resize_file(other, 900 * MIB)
+    for state in (1, 4, 2):
+        set_replacement_state(other, state)
+        run("btrfs", "check", "--readonly", other)
+        said = run(QIMG, "expand", "-f", "raw", other, status=(0 if state == 2 else 1,))
+        if state != 2 and "is being replaced" not in said:
+            sys.exit(f"a replacement in state {state}: {said}")
+    run("btrfs", "check", "--readonly", other)
+    with mounted(other, where):
+        if differing(where / "before", written):
+            sys.exit("files differ on a device that replaced another one")
+    print("a device that replaced another one", flush=True)
+    os.unlink(path)
+    os.unlink(other)
+
+
 def main():
     if os.geteuid() != 0:
         sys.exit("this test needs root")
@@ -170,6 +218,7 @@ def main():
         for case in CASES:
             if os.environ.get("QIMG_ONLY", "") in case[0]:
                 check(*case, Path(folder))
+        check_replacement(Path(folder))
 
 
 if __name__ == "__main__":
