@@ -208,8 +208,8 @@ def check_superblocks(path, expected):
         if expected <= place + BLOCK:
             continue
         copy = found[place]
-        if "[match]" not in copy["csum"] or int(copy["bytenr"]) != place:
-            yield f"the superblock at {place:#x}: {copy['csum']}"
+        if "[match]" not in copy.get("csum", "") or int(copy["bytenr"]) != place:
+            yield f"the superblock at {place:#x}: {copy.get('csum', 'none')}"
         if copy["text"] != first["text"]:
             yield f"the superblock at {place:#x} differs from the first"
     for field in ("total_bytes", "dev_item.total_bytes"):
