@@ -9,6 +9,8 @@
 #include "guest/btrfs/grow.hpp"
 #include "guest/ext4/grow.hpp"
 #include "guest/ext4/verify.hpp"
+#include "guest/xfs/grow.hpp"
+#include "guest/xfs/verify.hpp"
 
 namespace qimg::guest {
 
@@ -19,8 +21,6 @@ constexpr std::uint64_t unused_bytes_max = 4 * MiB;
 
 std::string remedy_for(Content content) {
     switch (content) {
-        case Content::xfs:
-            return "run `xfs_growfs MOUNTPOINT` in the guest";
         case Content::f2fs:
             return "run `resize.f2fs DEVICE` while it is not mounted";
         case Content::ntfs:
@@ -39,6 +39,7 @@ std::string remedy_for(Content content) {
         case Content::ext3:
         case Content::ext4:
         case Content::btrfs:
+        case Content::xfs:
         case Content::iso9660:
         case Content::squashfs:
             break;
@@ -75,6 +76,20 @@ Result<FileSystemGrowth> grow_btrfs(Volume& volume, bool grew) {
     return FileSystemGrowth{growth.old_bytes, growth.new_bytes, true, {}};
 }
 
+// What is not known here the guest's kernel may know, which can grow it, too.
+Result<FileSystemGrowth> grow_xfs(Volume& volume, std::optional<std::uint64_t> bytes, bool grew,
+                                  Progress& progress) {
+    const auto growth = xfs::grow(volume, progress);
+    if (!growth && growth.error().kind == ErrorKind::unsupported) {
+        return left_to_guest(
+            volume, bytes, grew,
+            fmt::format("run `xfs_growfs MOUNTPOINT` in the guest ({})", growth.error().message));
+    }
+    if (!growth) return std::unexpected<Error>(growth.error());
+    if (growth->new_bytes != growth->old_bytes) TRY(xfs::verify(volume, *growth));
+    return FileSystemGrowth{growth->old_bytes, growth->new_bytes, true, {}};
+}
+
 }  // namespace
 
 Result<FileSystemGrowth> grow_file_system(Volume& volume, const std::optional<FileSystem>& found, bool grew,
@@ -84,6 +99,7 @@ Result<FileSystemGrowth> grow_file_system(Volume& volume, const std::optional<Fi
                                 grew ? "grow what is in the partition, which is not known" : ""};
     if (is_ext(found->content)) return grow_ext4(volume, progress);
     if (found->content == Content::btrfs) return grow_btrfs(volume, grew);
+    if (found->content == Content::xfs) return grow_xfs(volume, found->bytes, grew, progress);
     return left_to_guest(volume, found->bytes, grew, remedy_for(found->content));
 }
 
