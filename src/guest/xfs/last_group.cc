@@ -13,7 +13,8 @@ namespace qimg::guest::xfs {
 Result<LastGroup> LastGroup::plan(const Volume& volume, const Geometry& before, const Geometry& after) {
     const std::uint32_t group = before.groups - 1;
     const GroupHeaders headers = TRY(read_headers(volume, before, group));
-    LastGroup last(after, headers, TRY(read_free_space(volume, before, headers)));
+    FreeSpace space = TRY(read_free_space(volume, before, headers));
+    LastGroup last(after, headers, std::move(space));
     const std::uint32_t start = before.blocks_in(group);
     last.add_free({start, after.blocks_in(group) - start});
     TRY(last.reshape(last.space_.by_start));
@@ -62,7 +63,7 @@ Result<void> LastGroup::reshape(FreeTree& tree) {
 
 void LastGroup::finish_headers() {
     disk::FreeSpace& h = headers_.space;
-    const auto& [by_start, by_count, list] = space_;
+    const FreeTree &by_start = space_.by_start, &by_count = space_.by_count;
     const std::uint32_t added = g_.blocks_in(h.group) - h.blocks;
     h.blocks = h.blocks + added;
     headers_.inodes.blocks = h.blocks;

@@ -3,6 +3,8 @@
 #pragma once
 
 #include <cstdint>
+#include <utility>
+#include <vector>
 
 #include "guest/volume.hpp"
 #include "guest/xfs/group.hpp"
