@@ -4,10 +4,12 @@
 # without a complaint of it or of xfs_repair; the files in them are what they were; logs that it left behind are
 # told apart. Needs root, and a kernel with XFS.
 # SPDX-License-Identifier: Apache-2.0
-"""usage: kernel_test.py QIMG [SEED]"""
+"""usage: kernel_test.py QIMG [SEED]; with QIMG_DUMPS=FOLDER: makes the metadata that xfs_test.py needs, and no test"""
 
 import contextlib
+import ctypes
 import hashlib
+import lzma
 import os
 import random
 import re
@@ -31,10 +33,9 @@ CASES = [
     ("64 KiB blocks", "-b size=65536", [400 * MIB, 2 * GIB]),
     ("stripes", "-d su=64k,sw=4 -l su=64k", [600 * MIB, 2 * GIB]),
     ("a short last group, small steps", "-d agsize=80m", [300 * MIB, 301 * MIB, 307 * MIB, 320 * MIB, 321 * MIB, GIB]),
-    ("many groups", "--unsupported -d agcount=18 -l size=8m -m rmapbt=1", [300 * MIB, GIB]),
+    ("many groups", "--unsupported -d agcount=9 -l size=14m -m rmapbt=1", [300 * MIB, GIB]),
     ("another uuid and an empty log", "uuid", [300 * MIB, GIB]),
 ]
-DUMPS = os.environ.get("QIMG_DUMPS")  # a folder that gets the metadata of file systems in pieces
 FULL_BLOCK = -1
 # options, and how many pieces of free space the last group gets; a tree of one block of 4 KiB holds 505 of them.
 # FULL_BLOCK: as many as one block holds, and none at the group's end
@@ -158,7 +159,6 @@ def fill_block(path, where, group, rng):
 
 
 def fallocate_hole(file, at, length):
-    import ctypes  # pylint: disable=import-outside-toplevel
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.fallocate64(file.fileno(), 3, ctypes.c_long(at), ctypes.c_long(length)) != 0:
         raise OSError(ctypes.get_errno(), "fallocate")
@@ -241,22 +241,37 @@ def check_case(name, options, sizes, work):
     os.unlink(path)
 
 
-def check_pieces(options, pieces, work):
-    """A full file system whose last group has its free space in many pieces, or none at all."""
-    name = f"{options or 'defaults'}, {pieces if pieces != FULL_BLOCK else 'a block of'} pieces"
-    path, where, rng = str(work / "disk"), work / "mounted", random.Random(SEED + pieces)
-    make(path, f"{options} -d agsize=90m", 340 * MIB)
-    group = superblock(path)["agcount"] - 1
+def make_pieces(path, where, options, size, pieces, rng):
+    """A full file system whose last group has its free space in many pieces, or none at all; the group."""
+    make(path, options, size)
+    found = superblock(path)
+    group, block = found["agcount"] - 1, found["blocksize"]
     with mounted(path, where):
-        write_files(where / "kept", rng, 20)
+        write_files(where / "kept", rng, 2 if size < 100 * MIB else 20)
         take_space(where, None)
     if pieces == FULL_BLOCK:
         fill_block(path, where, group, rng)
     else:
         with mounted(path, where):
-            punch(where, group, pieces, superblock(path)["blocksize"], rng)
-    if DUMPS:
-        run("xfs_metadump", "-o", path, f"{DUMPS}/{re.sub('[^a-z0-9]+', '-', name)}")
+            punch(where, group, pieces, block, rng)
+    return group
+
+
+def make_dumps(folder, work):
+    small = "--unsupported -d agsize=50m -l agnum=0,size=14m"
+    for name, options, pieces in (
+            ("full", small, FULL_BLOCK), ("full-rmap", f"{small} -m rmapbt=1", FULL_BLOCK),
+            ("levels", f"{small} -b size=1024", 9000), ("levels-rmap", f"{small} -m rmapbt=1", 1500)):
+        path, dump = str(work / "disk"), work / "dump"
+        make_pieces(path, work / "mounted", options, 95 * MIB, pieces, random.Random(SEED))
+        run("xfs_metadump", "-o", path, str(dump))
+        (Path(folder) / f"{name}.metadump.xz").write_bytes(lzma.compress(dump.read_bytes(), preset=9))
+
+
+def check_pieces(options, pieces, work):
+    name = f"{options or 'defaults'}, {pieces if pieces != FULL_BLOCK else 'a block of'} pieces"
+    path, where = str(work / "disk"), work / "mounted"
+    group = make_pieces(path, where, f"{options} -d agsize=90m", 340 * MIB, pieces, random.Random(SEED + pieces))
     before = fields(path, f"agf {group}", "p")
     sizes = [341 * MIB, 360 * MIB, 600 * MIB]
     for size in sizes:
@@ -321,6 +336,9 @@ def main():
     with tempfile.TemporaryDirectory(dir="/dev/shm" if os.access("/dev/shm", os.W_OK) else None) as name:
         work = Path(name)
         (work / "mounted").mkdir()
+        if os.environ.get("QIMG_DUMPS"):
+            make_dumps(os.environ["QIMG_DUMPS"], work)
+            return
         for options, numbers in PIECES:
             for number in numbers:
                 check_pieces(options, number, work)

@@ -62,7 +62,7 @@ def run(*words, status=0, cwd=None):
     done = subprocess.run(words, capture_output=True, text=True, check=False, cwd=cwd)
     if done.returncode not in (status if isinstance(status, tuple) else (status,)):
         sys.exit(f"seed {SEED}: {' '.join(map(str, words))}: status {done.returncode}, not {status}\n"
-                 f"{done.stdout[-3000:]}{done.stderr[-1000:]}")
+                 f"{done.stdout[-3000:]}{done.stderr[:1000]}")
     return done.stdout, done.stderr
 
 
@@ -111,6 +111,8 @@ def stretches(file, end):
         try:
             at = os.lseek(file.fileno(), at, os.SEEK_DATA) // piece * piece
         except OSError:
+            return
+        if at >= end:
             return
         yield at, os.pread(file.fileno(), min(piece, end - at), at)
         at += piece
@@ -220,7 +222,10 @@ def random_case(rng):
 
 def check_dumps(work):
     """File systems that a kernel has worked on: free space of the last group in many pieces, trees of several levels."""
-    for dump in sorted(DUMPS.glob("*.metadump.xz")):
+    dumps = sorted(DUMPS.glob("*.metadump.xz"))
+    if len(dumps) < 4:
+        sys.exit(f"{DUMPS}: metadata is missing")
+    for dump in dumps:
         path, plain = str(work / "disk"), work / "dump"
         plain.write_bytes(lzma.decompress(dump.read_bytes()))
         Path(path).unlink(missing_ok=True)
