@@ -302,7 +302,7 @@ def check_logs(work):
     """Crashed: refused. Mounted: refused. Replayed: grown; after each of many turns of a small log."""
     path, where, rng = str(work / "disk"), work / "mounted", random.Random(SEED)
     for options in ("", "-s size=4096 -l sectsize=4096", "-d su=64k,sw=4 -l su=64k", "-l su=256k",
-                    "--unsupported -l size=4m"):
+                    "--unsupported -l size=8m"):
         make(path, options, 520 * MIB)
         for turn in range(12):
             with mounted(path, where):
