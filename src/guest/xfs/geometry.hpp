@@ -60,7 +60,7 @@ EmptyGroup empty_group(const Geometry& geometry);
 Geometry longer(const Geometry& geometry, std::uint64_t blocks);
 
 // Groups that a file system may have here; it bounds the work.
-inline constexpr std::uint64_t groups_max = 1u << 17;
+inline constexpr std::uint64_t groups_max = 1u << 16;
 
 struct Superblock {
     disk::Superblock raw;
