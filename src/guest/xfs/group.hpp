@@ -72,7 +72,8 @@ struct FreeSpace {
 };
 
 // Both trees say the same, the header has their sums, and none of the group's own blocks is free or used twice.
-Result<FreeSpace> read_free_space(const Volume& volume, const Geometry& geometry, const GroupHeaders& headers);
+Result<FreeSpace> read_free_space(const Volume& volume, const Geometry& geometry,
+                                  const GroupHeaders& headers);
 
 // A block of any short btree, its header checked. `level` and the group are what it must say.
 Result<disk::TreeBlock> read_tree_block(const Volume& volume, const Geometry& geometry, std::uint32_t group,

@@ -11,9 +11,9 @@ namespace qimg::guest::xfs {
 
 // What is looked at besides the superblock, the log's end and the headers of all groups.
 struct Scope {
-    std::uint32_t first_group = 0;           // free space of this group and of all behind it
-    std::uint32_t first_empty_group = ~0u;   // these hold nothing
-    bool copies = false;                     // of the superblock, which say what it says
+    std::uint32_t first_group = 0;          // free space of this group and of all behind it
+    std::uint32_t first_empty_group = ~0u;  // these hold nothing
+    bool copies = false;                    // of the superblock, which say what it says
 };
 
 // Checks headers (checksum, length, roots in bounds), the sums of free blocks and inodes; within the scope both trees
