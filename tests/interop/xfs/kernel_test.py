@@ -18,7 +18,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from xfs_test import (FULL, GIB, LONG, MIB, QIMG, SEED, copy, fields, make, repair_finds_nothing, resize_file, run,
+from xfs_test import (FULL, GIB, MIB, QIMG, SEED, copy, fields, make, repair_finds_nothing, resize_file, roomy_folder, run,
                       superblock)
 
 # name, options of mkfs.xfs, sizes
@@ -333,7 +333,7 @@ def check_logs(work):
 
 def main():
     log = set(kernel_log())
-    with tempfile.TemporaryDirectory(dir="/dev/shm" if os.access("/dev/shm", os.W_OK) else None) as name:
+    with tempfile.TemporaryDirectory(dir=roomy_folder()) as name:
         work = Path(name)
         (work / "mounted").mkdir()
         if os.environ.get("QIMG_DUMPS"):
