@@ -1,19 +1,42 @@
-// Opens arbitrary bytes as a vmdk image; checks, maps, reads, writes and zeroes it.
+// Opens arbitrary bytes as a vmdk image; checks, describes, maps, reads, writes and zeroes it. A descriptor that is made
+// of arbitrary words is read as it was meant.
 // SPDX-License-Identifier: Apache-2.0
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
+#include <cstdlib>
+#include <string_view>
 
 #include "format/vmdk/check.hpp"
+#include "format/vmdk/descriptor.hpp"
 #include "qimg/image.hpp"
 
 using namespace qimg;
 
+namespace {
+
+void describe(std::string_view words) {
+    const std::size_t third = words.size() / 3;
+    VmdkLayout layout;
+    layout.hardware_version = words.substr(0, third);
+    layout.tools_version = words.substr(third, third);
+    const auto text = vmdk::write_descriptor(layout, words.size() * sector_bytes, words.substr(2 * third), 7);
+    if (!text) return;
+    const auto read = vmdk::parse_descriptor(*text);
+    if (!read || read->cid != 7 || read->create_type != layout.subformat) std::abort();
+}
+
+}  // namespace
+
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
+    describe({reinterpret_cast<const char*>(data), std::min<std::size_t>(size, 180)});
     auto storage = memory_storage();
     if (!storage->write(HostOffset(0), std::as_bytes(std::span(data, size)))) return 0;
     auto format = vmdk::Vmdk::open(std::move(storage), {.writable = true});
     if (!format || (*format)->size() == 0) return 0;
     std::uint64_t grains = 0;
+    ImageInfo info;
+    (void)(*format)->describe(info);
     (void)vmdk::check_image(**format, {}, grains);
     Image image("fuzz", std::move(*format), nullptr);
     const std::uint64_t length = std::min<std::uint64_t>(image.size(), 100000);
