@@ -4,21 +4,18 @@
 // An input is a volume's size in KiB, stretches of bytes with their places, and a tail that tells whether checksums
 // are made right first, and when writing fails.
 // SPDX-License-Identifier: Apache-2.0
-#include <fmt/core.h>
-
 #include <algorithm>
 #include <array>
-#include <cstdlib>
 #include <vector>
 
 #include "base/bytes.hpp"
 #include "guest/btrfs/chunks.hpp"
 #include "guest/btrfs/grow.hpp"
 #include "heap_limit.hpp"
-#include "qimg/printable.hpp"
 #include "qimg/units.hpp"
 #include "support/memory_volume.hpp"
 #include "tail.hpp"
+#include "volume_input.hpp"
 
 using namespace qimg;
 using namespace qimg::guest;
@@ -29,11 +26,6 @@ namespace {
 
 constexpr std::uint64_t written_bytes_max = 3 * disk::superblock_bytes + 2 * 64 * KiB;
 
-[[noreturn]] void does_not_hold(std::string_view what) {
-    fmt::print(stderr, "does not hold: {}\n", what);
-    std::abort();
-}
-
 // A volume, and where stretches of the input begin in it.
 struct Made {
     MemoryVolume volume;
@@ -41,19 +33,8 @@ struct Made {
 };
 
 Made volume_of(std::span<const std::byte> input) {
-    Made made{MemoryVolume(input.size() < 4 ? 0 : std::uint64_t{load<le32>(input)} * KiB), {}};
-    struct Stretch {
-        le64 at;
-        le16 length;
-    };
-    for (std::size_t place = 4; place + sizeof(Stretch) < input.size();) {
-        const auto stretch = load<Stretch>(input.subspan(place));
-        place += sizeof(Stretch);
-        const std::size_t length = std::min<std::size_t>(stretch.length, input.size() - place);
-        // one that lies outside is none
-        if (made.volume.write(stretch.at, input.subspan(place, length))) made.starts.push_back(stretch.at);
-        place += length;
-    }
+    Made made{MemoryVolume(fuzz::kib_of(input) * KiB), {}};
+    made.starts = fuzz::write_stretches<le64>(made.volume, input);
     return made;
 }
 
@@ -94,11 +75,6 @@ void repair_blocks(MemoryVolume& volume, std::span<const std::uint64_t> starts) 
     }
 }
 
-void check_refusal(const Error& error) {
-    if (error.message.empty() || printable(error.message) != error.message)
-        does_not_hold("a refusal has a reason");
-}
-
 }  // namespace
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
@@ -114,18 +90,20 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     const auto device = btrfs::read_device(volume);
     const auto growth = btrfs::grow(volume);
     if (!growth) {
-        check_refusal(growth.error());
+        fuzz::check_reason(growth.error());
         return 0;
     }
-    if (!device || !device->guest_only.empty()) does_not_hold("what is left to the guest does not grow");
+    if (!device || !device->guest_only.empty())
+        fuzz::does_not_hold("what is left to the guest does not grow");
     if (growth->new_bytes > volume.size() || growth->new_bytes < growth->old_bytes)
-        does_not_hold("it grows inside the volume");
-    if (volume.bytes_written > written_bytes_max) does_not_hold("little is written");
+        fuzz::does_not_hold("it grows inside the volume");
+    if (volume.bytes_written > written_bytes_max) fuzz::does_not_hold("little is written");
     if (growth->new_bytes == growth->old_bytes) return 0;
-    if (const auto verdict = btrfs::verify(volume, *growth); !verdict) does_not_hold(verdict.error().message);
+    if (const auto verdict = btrfs::verify(volume, *growth); !verdict)
+        fuzz::does_not_hold(verdict.error().message);
     const std::uint64_t written = volume.bytes_written;
     const auto again = btrfs::grow(volume);
     if (!again || again->new_bytes != growth->new_bytes || volume.bytes_written != written)
-        does_not_hold("what has grown stays as it is");
+        fuzz::does_not_hold("what has grown stays as it is");
     return 0;
 }

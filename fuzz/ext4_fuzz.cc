@@ -4,11 +4,8 @@
 // An input is a volume's size in KiB, stretches of bytes with their places, and a tail that tells whether checksums
 // are made right first, and when writing fails.
 // SPDX-License-Identifier: Apache-2.0
-#include <fmt/core.h>
-
 #include <algorithm>
 #include <array>
-#include <cstdlib>
 #include <map>
 #include <vector>
 
@@ -19,18 +16,14 @@
 #include "guest/ext4/grow.hpp"
 #include "guest/ext4/verify.hpp"
 #include "heap_limit.hpp"
-#include "qimg/printable.hpp"
+#include "qimg/units.hpp"
 #include "tail.hpp"
+#include "volume_input.hpp"
 
 using namespace qimg;
 using namespace qimg::guest;
 
 namespace {
-
-[[noreturn]] void does_not_hold(std::string_view what) {
-    fmt::print(stderr, "does not hold: {}\n", what);
-    std::abort();
-}
 
 // Keeps what is not zero. Writing fails when there is too much of it.
 class SparseVolume : public Volume {
@@ -102,19 +95,8 @@ class SparseVolume : public Volume {
 
 SparseVolume volume_of(std::span<const std::byte> input) {
     constexpr std::uint64_t kib_max = 1 << 20;
-    SparseVolume volume(input.size() < 4 ? 0 : std::uint64_t{load<le32>(input)} % kib_max * 1024);
-    struct Stretch {
-        le32 at;
-        le16 length;
-    };
-    for (std::size_t place = 4; place + sizeof(Stretch) < input.size();) {
-        const auto stretch = load<Stretch>(input.subspan(place));
-        place += sizeof(Stretch);
-        const std::size_t length = std::min<std::size_t>(stretch.length, input.size() - place);
-        // one that lies outside is none
-        (void)volume.write(stretch.at, input.subspan(place, length)).has_value();
-        place += length;
-    }
+    SparseVolume volume(fuzz::kib_of(input) % kib_max * KiB);
+    (void)fuzz::write_stretches<le32>(volume, input);
     return volume;
 }
 
@@ -146,11 +128,6 @@ void repair_descriptors(SparseVolume& volume) {
     }
 }
 
-void check_refusal(const Error& error) {
-    if (error.message.empty() || printable(error.message) != error.message)
-        does_not_hold("a refusal has a reason");
-}
-
 }  // namespace
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
@@ -163,16 +140,17 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     if ((tail[0] & 4) != 0) volume.writable = volume.written() + std::uint64_t{tail[1]} * 1024;
     const auto growth = ext4::grow(volume, no_progress());
     if (!growth) {
-        check_refusal(growth.error());
+        fuzz::check_reason(growth.error());
         return 0;
     }
     if (growth->new_bytes > volume.size() || growth->new_bytes < growth->old_bytes)
-        does_not_hold("it grows inside the volume");
+        fuzz::does_not_hold("it grows inside the volume");
     if (growth->new_bytes == growth->old_bytes) return 0;
-    if (const auto verdict = ext4::verify(volume, *growth); !verdict) does_not_hold(verdict.error().message);
+    if (const auto verdict = ext4::verify(volume, *growth); !verdict)
+        fuzz::does_not_hold(verdict.error().message);
     const std::uint64_t written = volume.written();
     const auto again = ext4::grow(volume, no_progress());
     if (!again || again->new_bytes != growth->new_bytes || volume.written() != written)
-        does_not_hold("what has grown stays as it is");
+        fuzz::does_not_hold("what has grown stays as it is");
     return 0;
 }

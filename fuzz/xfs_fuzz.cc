@@ -4,10 +4,7 @@
 // An input is a volume's size in KiB, stretches of bytes with their places, and a tail that tells whether checksums
 // and counts are made right first, and when writing fails.
 // SPDX-License-Identifier: Apache-2.0
-#include <fmt/core.h>
-
 #include <algorithm>
-#include <cstdlib>
 #include <vector>
 
 #include "base/bytes.hpp"
@@ -15,9 +12,10 @@
 #include "guest/xfs/grow.hpp"
 #include "guest/xfs/verify.hpp"
 #include "heap_limit.hpp"
-#include "qimg/printable.hpp"
+#include "qimg/units.hpp"
 #include "support/memory_volume.hpp"
 #include "tail.hpp"
+#include "volume_input.hpp"
 
 using namespace qimg;
 using namespace qimg::guest;
@@ -28,26 +26,10 @@ namespace {
 
 constexpr int writes_max = 500;
 
-[[noreturn]] void does_not_hold(std::string_view what) {
-    fmt::print(stderr, "does not hold: {}\n", what);
-    std::abort();
-}
-
 MemoryVolume volume_of(std::span<const std::byte> input) {
     constexpr std::uint64_t kib_max = 1 << 18;
-    MemoryVolume volume(input.size() < 4 ? 0 : std::uint64_t{load<le32>(input)} % kib_max * 1024);
-    struct Stretch {
-        le32 at;
-        le16 length;
-    };
-    for (std::size_t place = 4; place + sizeof(Stretch) < input.size();) {
-        const auto stretch = load<Stretch>(input.subspan(place));
-        place += sizeof(Stretch);
-        const std::size_t length = std::min<std::size_t>(stretch.length, input.size() - place);
-        // one that lies outside is none
-        (void)volume.write(stretch.at, input.subspan(place, length)).has_value();
-        place += length;
-    }
+    MemoryVolume volume(fuzz::kib_of(input) % kib_max * KiB);
+    (void)fuzz::write_stretches<le32>(volume, input);
     return volume;
 }
 
@@ -164,10 +146,9 @@ void repair(MemoryVolume& volume, std::uint8_t what) {
 }
 
 void check_refusal(const Error& error, std::uint64_t written) {
-    if (error.message.empty() || printable(error.message) != error.message)
-        does_not_hold("a refusal has a reason");
+    fuzz::check_reason(error);
     const bool is_late = error.kind == ErrorKind::no_space;
-    if (written != 0 && !is_late) does_not_hold("what is refused stays as it is");
+    if (written != 0 && !is_late) fuzz::does_not_hold("what is refused stays as it is");
 }
 
 }  // namespace
@@ -186,12 +167,13 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
         return 0;
     }
     if (growth->new_bytes > volume.size() || growth->new_bytes < growth->old_bytes)
-        does_not_hold("it grows inside the volume");
+        fuzz::does_not_hold("it grows inside the volume");
     if (growth->new_bytes == growth->old_bytes) return 0;
-    if (const auto verdict = xfs::verify(volume, *growth); !verdict) does_not_hold(verdict.error().message);
+    if (const auto verdict = xfs::verify(volume, *growth); !verdict)
+        fuzz::does_not_hold(verdict.error().message);
     const std::uint64_t written = volume.bytes_written;
     const auto again = xfs::grow(volume, no_progress());
     if (!again || again->new_bytes != growth->new_bytes || volume.bytes_written != written)
-        does_not_hold("what has grown stays as it is");
+        fuzz::does_not_hold("what has grown stays as it is");
     return 0;
 }

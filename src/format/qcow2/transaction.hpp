@@ -32,9 +32,9 @@ struct NewDisk {
 Result<void> check_can_replace(const Qcow2& image, std::uint64_t bytes);
 
 // Each changed cluster, each table that leads to one and the L1 table get new places; one write of the header makes
-// them the image's, and what they replace is given back. Snapshots keep what they have. Whoever goes on with `image`
-// finds it as it is in the file then. Bitmaps follow in the same step. Errors: those above, and of reading and writing: guests see what they saw, and
-// space may have leaked.
+// them the image's, bitmaps that know of it included, and what they replace is given back. Snapshots keep what they
+// have. Whoever goes on with `image` finds it as it is in the file then. Errors: those above, and of reading and
+// writing: guests see what they saw, and space may have leaked.
 Result<void> replace_disk(Qcow2& image, const NewDisk& disk);
 
 }  // namespace qimg::qcow2
