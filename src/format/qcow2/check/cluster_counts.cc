@@ -13,13 +13,12 @@ constexpr std::uint64_t narrow_max = std::numeric_limits<std::uint16_t>::max();
 
 }  // namespace
 
-// Memory for the cells of a chunk: each slab is as large as all before it, up to a huge page, so that few clusters
+// Memory for the cells of a chunk: each slab is twice as large as the one before, up to a huge page, so that few clusters
 // take little memory and many cause few page faults.
 std::uint16_t* ClusterCounts::take_narrow() {
     if (untaken_.empty()) {
-        std::size_t bytes = chunk_cells * sizeof(std::uint16_t);
-        for (const ZeroedMemory& slab : slabs_)
-            bytes = std::min<std::size_t>(bytes + slab.size(), 2 * MiB);
+        const std::size_t bytes = slabs_.empty() ? chunk_cells * sizeof(std::uint16_t)
+                                                 : std::min<std::size_t>(2 * slabs_.back().size(), 2 * MiB);
         const ZeroedMemory& slab = slabs_.emplace_back(bytes);
         untaken_ = std::span(reinterpret_cast<std::uint16_t*>(slab.data()), bytes / sizeof(std::uint16_t));
     }
