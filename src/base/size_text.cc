@@ -5,6 +5,7 @@
 #include <array>
 #include <cerrno>
 #include <charconv>
+#include <cstdlib>
 #include <limits>
 
 #include "base/checked.hpp"
@@ -49,6 +50,12 @@ std::optional<std::uint64_t> number(std::string_view digits, int base) {
     return error == std::errc() && stopped == end ? std::optional(value) : std::nullopt;
 }
 
+// What the digits stand for behind a point. Neither a locale nor libm, which is a library to load, has a say.
+double decimal_fraction(std::string_view digits) {
+    if (digits.empty()) return 0;
+    return std::strtod(fmt::format("{}e-{}", digits, digits.size()).c_str(), nullptr);
+}
+
 Result<std::uint64_t> parse_hexadecimal(std::string_view text, std::string_view digits) {
     if (digits.empty() || digits.find_first_not_of("0123456789abcdefABCDEF") != digits.npos)
         return malformed(text);
@@ -80,10 +87,8 @@ Result<std::uint64_t> parse_size(std::string_view text) {
     if (whole_digits.empty()) return malformed(text);
     double fraction = 0;
     if (rest.starts_with('.')) {
-        const char* const point = rest.data();
         rest.remove_prefix(1);
-        const bool has_digits = !take_digits(rest).empty();
-        if (has_digits) std::from_chars(point, rest.data(), fraction);
+        fraction = decimal_fraction(take_digits(rest));
     }
     const auto factor = suffix_factor(rest);
     if (!factor || (fraction != 0 && *factor == 1)) return malformed(text);

@@ -1,9 +1,9 @@
 // The codecs of compressed clusters, behind decompress() and Compressor. Speed comes from libdeflate
-// (inflate) and ISA-L (deflate without a level); zlib covers what these two leave out.
+// (inflate) and ISA-L (deflate without a level); zlib covers what these two leave out, and ISA-L's place where
+// that is not installed.
 // SPDX-License-Identifier: Apache-2.0
 #include "format/compression.hpp"
 
-#include <isa-l/igzip_lib.h>
 #include <libdeflate.h>
 #include <zlib.h>
 #include <zstd.h>
@@ -12,6 +12,7 @@
 #include <limits>
 
 #include "base/bytes.hpp"
+#include "base/isal.hpp"
 #include "base/text.hpp"
 
 namespace qimg {
@@ -139,14 +140,17 @@ std::span<std::byte> room_for(Codec codec, Bytes& buffer, std::size_t cluster_by
 
 class IsalCompressor final : public Compressor {
   public:
-    explicit IsalCompressor(Codec codec)
-        : codec_(codec), stream_(std::make_unique<isal_zstream>()), level_buffer_(ISAL_DEF_LVL1_DEFAULT) {
-        ::isal_deflate_init(stream_.get());
+    IsalCompressor(const Isal& isal, Codec codec)
+        : isal_(isal),
+          codec_(codec),
+          stream_(std::make_unique<isal_zstream>()),
+          level_buffer_(ISAL_DEF_LVL1_DEFAULT) {
+        isal_.isal_deflate_init(stream_.get());
     }
 
     std::optional<std::span<const std::byte>> compress(std::span<const std::byte> cluster) override {
         const auto room = room_for(codec_, buffer_, cluster.size());
-        ::isal_deflate_reset(stream_.get());
+        isal_.isal_deflate_reset(stream_.get());
         stream_->level = 1;
         stream_->level_buf = raw(level_buffer_);
         stream_->level_buf_size = static_cast<std::uint32_t>(level_buffer_.size());
@@ -158,12 +162,13 @@ class IsalCompressor final : public Compressor {
         stream_->avail_in = static_cast<std::uint32_t>(cluster.size());
         stream_->next_out = raw(room);
         stream_->avail_out = static_cast<std::uint32_t>(room.size());
-        if (::isal_deflate(stream_.get()) != COMP_OK || stream_->internal_state.state != ZSTATE_END)
+        if (isal_.isal_deflate(stream_.get()) != COMP_OK || stream_->internal_state.state != ZSTATE_END)
             return std::nullopt;
         return room.first(stream_->total_out);
     }
 
   private:
+    const Isal& isal_;
     Codec codec_;
     std::unique_ptr<isal_zstream> stream_;
     Bytes level_buffer_;
@@ -217,9 +222,10 @@ class ZstdCompressor final : public Compressor {
 };
 
 Result<std::unique_ptr<Compressor>> make_zlib(Codec codec, std::optional<int> level) {
-    if (!level) return std::make_unique<IsalCompressor>(codec);
+    const Isal* const isal = level ? nullptr : load_isal();
+    if (isal != nullptr) return std::make_unique<IsalCompressor>(*isal, codec);
     auto compressor = std::make_unique<ZlibCompressor>(codec);
-    if (!compressor->start(*level)) return fail_memory();
+    if (!compressor->start(level.value_or(Z_BEST_SPEED))) return fail_memory();
     return compressor;
 }
 
