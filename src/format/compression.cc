@@ -25,7 +25,9 @@ constexpr int raw_deflate = -window_bits;    // zlib's way to say: no header, no
 constexpr int raw_deflate_any_window = -15;  // for reading: other writers may not have kept to 4 KiB
 constexpr int zlib_any_window = 15;          // with header and checksum
 constexpr int memory_level = 9;              // zlib's best, for a cluster at a time
-constexpr int zstd_default_level = 1;
+// Without a level: a table of 16 KiB stays in the first-level cache, which is a tenth faster and 1 % larger.
+constexpr int zstd_fast_level = 1;
+constexpr int zstd_fast_table_bits = 12;
 constexpr int zstd_highest_level = 19;  // levels above need much memory in the reader, too
 constexpr int zlib_highest_level = 9;
 
@@ -229,11 +231,13 @@ Result<std::unique_ptr<Compressor>> make_zlib(Codec codec, std::optional<int> le
     return compressor;
 }
 
-Result<std::unique_ptr<Compressor>> make_zstd(int level) {
+Result<std::unique_ptr<Compressor>> make_zstd(std::optional<int> level) {
     ZstdContext context(ZSTD_createCCtx());
-    if (!context || ZSTD_isError(ZSTD_CCtx_setParameter(context.get(), ZSTD_c_compressionLevel, level))) {
-        return fail_memory();
-    }
+    const auto set = [&](ZSTD_cParameter parameter, int value) {
+        return !ZSTD_isError(ZSTD_CCtx_setParameter(context.get(), parameter, value));
+    };
+    if (!context || !set(ZSTD_c_compressionLevel, level.value_or(zstd_fast_level))) return fail_memory();
+    if (!level && !set(ZSTD_c_hashLog, zstd_fast_table_bits)) return fail_memory();
     return std::make_unique<ZstdCompressor>(std::move(context));
 }
 
@@ -258,7 +262,7 @@ Result<std::unique_ptr<Compressor>> make_compressor(Codec codec, std::optional<i
         return failf(ErrorKind::invalid_argument, "compression level {} is not between 1 and {}", *level,
                      highest);
     }
-    return codec == Codec::zstd ? make_zstd(level.value_or(zstd_default_level)) : make_zlib(codec, level);
+    return codec == Codec::zstd ? make_zstd(level) : make_zlib(codec, level);
 }
 
 }  // namespace qimg

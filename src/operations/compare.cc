@@ -21,8 +21,11 @@ namespace qimg {
 
 namespace {
 
-constexpr std::uint64_t job_bytes_min = 256 * KiB;  // or one cluster
-constexpr unsigned extents_per_job = 4096;          // so that progress is seen where nothing has to be read
+constexpr std::uint64_t job_bytes_min =
+    2 * MiB;  // or one cluster; enough that handing it over counts for little
+// Read at once, or one cluster: two buffers of it stay in a processor's second-level cache.
+constexpr std::uint64_t read_bytes_min = 256 * KiB;
+constexpr unsigned extents_per_job = 4096;  // so that progress is seen where nothing has to be read
 constexpr std::size_t spare_slots = 1;
 
 // What an image's bytes are made of from some offset on.
@@ -107,6 +110,10 @@ struct Job {
     std::vector<Piece> pieces;
     std::uint64_t bytes = 0;  // of the pieces
     CompareReport report;
+};
+
+// Of a thread.
+struct Buffers {
     Bytes first;
     Bytes second;
 };
@@ -150,12 +157,13 @@ class Plan {
         : first_(first),
           second_(second),
           strict_(strict),
-          job_bytes_(std::max({job_bytes_min, largest_cluster_bytes(&first.image()),
-                               largest_cluster_bytes(&second.image())})),
+          cluster_bytes_(
+              std::max(largest_cluster_bytes(&first.image()), largest_cluster_bytes(&second.image()))),
           common_end_(std::min(first.size(), second.size())),
           end_(std::max(first.size(), second.size())) {}
 
     std::uint64_t size() const { return end_.bytes; }
+    std::uint64_t cluster_bytes() const { return cluster_bytes_; }  // the largest of all layers
     // Where the shorter disk ends. No job goes over it.
     GuestOffset common_end() const { return common_end_; }
 
@@ -185,8 +193,9 @@ class Plan {
         if (!second) return stop(unknown_status(second_, at_, second.error()));
         std::uint64_t length = std::min({first->length, second->length, limit - at_});
         if (!(first->zero && second->zero) && !come_from_same_place(*first, *second)) {
-            if (job.bytes != 0 && length > job_bytes_ - job.bytes) return false;
-            length = std::min(length, job_bytes_);
+            const std::uint64_t most = std::max(job_bytes_min, cluster_bytes_);
+            if (job.bytes != 0 && length > most - job.bytes) return false;
+            length = std::min(length, most);
             add(job, Piece{GuestRange(at_, length), !first->zero, !second->zero});
         }
         at_ += length;
@@ -224,7 +233,7 @@ class Plan {
     Side& first_;
     Side& second_;
     bool strict_;
-    std::uint64_t job_bytes_;
+    std::uint64_t cluster_bytes_;
     GuestOffset common_end_;
     GuestOffset end_;
     GuestOffset at_;
@@ -247,22 +256,27 @@ std::optional<std::size_t> first_difference(std::span<const std::byte> a, std::s
     return at;
 }
 
-void run_job(const Side& first, const Side& second, Job& job) {
+CompareReport compare_piece(const Side& first, const Side& second, const Piece& piece, Buffers& buffers) {
+    buffers.first.resize(piece.from_first ? piece.range.length : 0);
+    buffers.second.resize(piece.from_second ? piece.range.length : 0);
+    const GuestOffset start = piece.range.start;
+    const auto read_first = first.read(start, buffers.first);
+    if (!read_first) return unreadable(first, start, read_first.error());
+    const auto read_second = second.read(start, buffers.second);
+    if (!read_second) return unreadable(second, start, read_second.error());
+    const auto at = first_difference(buffers.first, buffers.second);
+    return at ? difference(CompareVerdict::content_differs, start + *at) : CompareReport{};
+}
+
+void run_job(const Side& first, const Side& second, Job& job, std::uint64_t read_bytes, Buffers& buffers) {
     job.report = CompareReport{};
     for (const Piece& piece : job.pieces) {
-        job.first.resize(piece.from_first ? piece.range.length : 0);
-        job.second.resize(piece.from_second ? piece.range.length : 0);
-        const GuestOffset start = piece.range.start;
-        const auto read_first = first.read(start, job.first);
-        const auto read_second = read_first ? second.read(start, job.second) : Result<void>();
-        if (!read_first || !read_second) {
-            job.report = read_first ? unreadable(second, start, read_second.error())
-                                    : unreadable(first, start, read_first.error());
-            return;
-        }
-        if (const auto at = first_difference(job.first, job.second)) {
-            job.report = difference(CompareVerdict::content_differs, start + *at);
-            return;
+        for (GuestOffset at = piece.range.start; at < piece.range.end();) {
+            Piece part = piece;
+            part.range = GuestRange(at, std::min(read_bytes - at.bytes % read_bytes, piece.range.end() - at));
+            job.report = compare_piece(first, second, part, buffers);
+            if (job.report.verdict != CompareVerdict::identical) return;
+            at = part.range.end();
         }
     }
 }
@@ -273,8 +287,11 @@ Result<CompareReport> run_plan(const Side& first, const Side& second, Plan& plan
     const std::size_t threads =
         options.threads != 0 ? options.threads : std::max(1u, std::thread::hardware_concurrency());
     std::vector<Job> slots(threads + spare_slots);
-    Crew crew(threads, slots.size(),
-              [&](std::size_t, std::size_t slot) { run_job(first, second, slots[slot]); });
+    std::vector<Buffers> buffers(threads);
+    const std::uint64_t read_bytes = std::max(read_bytes_min, plan.cluster_bytes());
+    Crew crew(threads, slots.size(), [&](std::size_t member, std::size_t slot) {
+        run_job(first, second, slots[slot], read_bytes, buffers[member]);
+    });
     bool size_mismatch_told = first.size() == second.size();
     std::uint64_t planned = 0;
     std::uint64_t seen = 0;

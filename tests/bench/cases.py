@@ -114,7 +114,7 @@ def whole_images():
     yield both('compare with its compression', 'compare -f raw -F qcow2 {packed_raw} {zlib_qcow2}', 1.5, ('output',))
     pair = {'base.qcow2': 'base.qcow2', 'out': 'overlay.qcow2'}
     yield both('commit', 'commit {out}', 3, ('content', 'base_content', 'clean', 'counts'), copies=pair,
-               floor='copy {out} {dir}/base.qcow2')
+               floor='move {out} {dir}/base.qcow2')
     yield both('rebase to another base', 'rebase -b {other_qcow2} -F qcow2 {out}', 3, ('content', 'clean', 'properties'), copies=pair)
     yield Case('rebase to none', "{qimg} rebase -b '' {out}", "qemu-img rebase -b '' {out}", 3, ('content', 'clean', 'properties'),
                copies=pair, floor='copy {base_qcow2} {dir}/new')

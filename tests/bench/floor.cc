@@ -4,6 +4,7 @@
 //   floor write FILE PIECES BYTES STEP   PIECES pieces of BYTES, STEP bytes apart; FILE may be there
 //   floor read FILE...                   all data of the files
 //   floor copy FROM TO                   all data of FROM to the same places of TO, which may be there
+//   floor move FROM TO                   the same, and then FROM becomes empty
 // SPDX-License-Identifier: Apache-2.0
 #include <fcntl.h>
 #include <unistd.h>
@@ -77,6 +78,11 @@ void move_all(const std::vector<Piece>& pieces) {
     work();
 }
 
+void empty(const char* path) {
+    const int file = opened(path, O_WRONLY);
+    check(::ftruncate(file, 0) == 0 && ::fdatasync(file) == 0);
+}
+
 }  // namespace
 
 int main(int count, char** words) {
@@ -93,14 +99,15 @@ int main(int count, char** words) {
     } else if (task == "read") {
         for (int i = 2; i < count; ++i)
             add_data(pieces, opened(words[i], O_RDONLY), -1);
-    } else if (task == "copy" && count == 4) {
+    } else if ((task == "copy" || task == "move") && count == 4) {
         result = opened(words[3], O_WRONLY | O_CREAT);
         add_data(pieces, opened(words[2], O_RDONLY), result);
     } else {
-        std::fputs("floor write FILE PIECES BYTES STEP | read FILE... | copy FROM TO\n", stderr);
+        std::fputs("floor write FILE PIECES BYTES STEP | read FILE... | copy|move FROM TO\n", stderr);
         return 2;
     }
     move_all(pieces);
     check(result < 0 || ::fdatasync(result) == 0);
+    if (task == "move") empty(words[2]);
     return 0;
 }

@@ -106,8 +106,19 @@ Result<void> complete_snapshots(Qcow2& image, std::vector<ClusterRun>& replaced)
     return replace_snapshot_table(image, snapshots);
 }
 
-Result<void> change_refcount_width(Qcow2& image, unsigned bits, Progress& progress,
-                                   std::vector<ClusterRun>& replaced) {
+std::vector<ClusterRun> refcount_clusters(Qcow2& image) {
+    const Geometry& geometry = image.geometry();
+    const Header& header = image.header();
+    std::vector<ClusterRun> runs{
+        {geometry.cluster_at(header.refcount_table), header.refcount_table_clusters}};
+    for (const std::uint64_t block : image.refcounts().table()) {
+        if (block != 0) runs.push_back({geometry.cluster_at(HostOffset(block)), 1});
+    }
+    return runs;
+}
+
+// Returns the clusters that are free once the header is written.
+Result<std::vector<ClusterRun>> change_refcount_width(Qcow2& image, unsigned bits, Progress& progress) {
     const Geometry& old = image.geometry();
     const Geometry geometry(old.cluster_bits(), static_cast<unsigned>(std::countr_zero(bits)),
                             old.extended_l2(), old.external_data());
@@ -120,19 +131,24 @@ Result<void> change_refcount_width(Qcow2& image, unsigned bits, Progress& progre
         }
         return std::unexpected<Error>(std::move(error));
     }
-    replaced.push_back(
-        {old.cluster_at(image.header().refcount_table), image.header().refcount_table_clusters});
-    for (const std::uint64_t block : image.refcounts().table()) {
-        if (block != 0) replaced.push_back({old.cluster_at(HostOffset(block)), 1});
-    }
-    return write_refcount_structures(image, geometry, *counts, progress);
+    std::vector<ClusterRun> replaced = refcount_clusters(image);
+    TRY(write_refcount_structures(image, geometry, *counts, replaced, progress));
+    std::erase_if(replaced, [&](ClusterRun run) {
+        return counts->first_used(run.first, run.first + run.count) != run.first + run.count;
+    });
+    return replaced;
 }
 
-// What the file pointed to before, now that nothing does any more.
+// What the file pointed to before, now that nothing does any more; `free` has no refcount already.
 Result<void> free_replaced(Qcow2& image, const std::vector<ClusterRun>& replaced,
-                           std::optional<BitmapEditor>& bitmaps) {
-    if (replaced.empty() && !bitmaps) return {};
+                           std::span<const ClusterRun> free, std::optional<BitmapEditor>& bitmaps) {
     TRY(image.reload());
+    const Geometry& geometry = image.geometry();
+    for (const ClusterRun& run : free) {
+        const HostRange range(geometry.offset_of(run.first), run.count * geometry.cluster_bytes());
+        TRY(image.storage().discard(range));
+    }
+    if (replaced.empty() && !bitmaps) return {};
     TRY(image.prepare_changing());
     if (bitmaps) TRY(bitmaps->release());
     for (const ClusterRun& run : replaced)
@@ -204,13 +220,14 @@ Result<void> amend(Qcow2& image, const Qcow2Amendment& wanted, Progress& progres
     }
     if (version > old_version) TRY(complete_snapshots(image, replaced));
     TRY(image.flush());
+    std::vector<ClusterRun> free;
     if (changes_width) {
         PartOfProgress part(progress, version < old_version ? 0.5 : 0, 1);
-        TRY(change_refcount_width(image, bits, part, replaced));
+        free = TRY(change_refcount_width(image, bits, part));
     }
     set_flags(image.header(), wanted);
     TRY(image.rewrite_header());
-    return free_replaced(image, replaced, bitmaps);
+    return free_replaced(image, replaced, free, bitmaps);
 }
 
 }  // namespace qimg::qcow2

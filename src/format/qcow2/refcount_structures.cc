@@ -106,7 +106,10 @@ class BlockWriter {
     }
 
     Result<void> finish() {
-        if (!bytes_.empty()) TRY(storage_.write(geometry_.offset_of(first_), bytes_));
+        if (bytes_.empty()) return {};
+        const HostOffset at = geometry_.offset_of(first_);
+        TRY(storage_.write(at, bytes_));
+        storage_.start_writeback(HostRange(at, bytes_.size()));
         bytes_.clear();
         return {};
     }
@@ -135,12 +138,22 @@ void fill_block(std::span<std::byte> block, unsigned order, std::uint64_t first,
     }
 }
 
+void drop_references(ClusterCounts& counts, std::span<const ClusterRun> runs) {
+    for (const ClusterRun& run : runs) {
+        for (std::uint64_t cluster = run.first; cluster < run.first + run.count; ++cluster) {
+            const std::uint64_t count = counts.get(cluster);
+            if (count != 0) counts.set(cluster, count - 1);
+        }
+    }
+}
+
 }  // namespace
 
 Result<void> write_refcount_structures(Qcow2& image, const Geometry& geometry, ClusterCounts& counts,
-                                       Progress& progress) {
+                                       std::span<const ClusterRun> let_go, Progress& progress) {
     Plan plan(geometry, counts);
     const std::uint64_t walks = plan.make(progress);
+    drop_references(counts, let_go);
     Bytes table(plan.table().count * geometry.cluster_bytes());
     if (table.size() > refcount_table_bytes_max) {
         return failf(ErrorKind::no_space, "{}: the refcount table would exceed {} MiB",
@@ -177,7 +190,7 @@ Result<void> rebuild_refcounts(Qcow2& image, ClusterCounts& counts,
             if (touched < counts.clusters() && counts.get(touched) == 0) counts.set(touched, 1);
         }
     }
-    TRY(write_refcount_structures(image, geometry, counts, no_progress()));
+    TRY(write_refcount_structures(image, geometry, counts, {}, no_progress()));
     return image.commit_header();
 }
 

@@ -7,6 +7,7 @@
 #pragma once
 
 #include <cstdint>
+#include <span>
 #include <vector>
 
 #include "format/qcow2/check/cluster_counts.hpp"
@@ -17,10 +18,11 @@
 namespace qimg::qcow2 {
 
 // Writes a table and blocks with these counts, in the width of `geometry`, to clusters that have none, and has
-// the image's header point to them in memory. `counts` has the new structures' clusters afterwards. Errors:
-// io; no_space for a table that would be too large.
+// the image's header point to them in memory. `let_go`: what nothing refers to any more once the header does; it stays
+// as it is until then, and has a reference less in what is written. `counts` has what was written afterwards.
+// Errors: io; no_space for a table that would be too large.
 Result<void> write_refcount_structures(Qcow2& image, const Geometry& geometry, ClusterCounts& counts,
-                                       Progress& progress);
+                                       std::span<const ClusterRun> let_go, Progress& progress);
 
 // Structures that hold the counts that a check made, published by one write of the header. The old ones
 // (`old_table`: the refcount table's entries) stay counted. Errors: io, no_space.

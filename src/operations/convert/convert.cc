@@ -24,7 +24,7 @@ namespace {
 // Small enough to be in a processor's cache between being read and being written. Compressing takes so long that
 // still less is worth a thread's while.
 constexpr std::uint64_t window_bytes = MiB;
-constexpr std::uint64_t packed_window_bytes = 256 * KiB;
+constexpr std::uint64_t packed_window_bytes = 512 * KiB;
 constexpr std::size_t spare_slots = 1;  // so that nobody waits for the next one to be planned
 
 unsigned thread_count(const ConvertOptions& options) {
