@@ -120,8 +120,9 @@ Result<std::unique_ptr<Format>> open_format(std::unique_ptr<Storage> storage, co
         format = TRY(probe_format(*storage));
     }
     const Assembly* assembly = options.assembly.get();
+    const bool is_for_use = options.access == Access::read_write && !options.for_finishing;
+    if (is_for_use && has_redo_log(path, *storage)) return unfinished(path);
     if (format == "raw") {
-        if (options.access == Access::read_write && has_redo_log(path, *storage)) return unfinished(path);
         raw::RawOptions part;
         if (assembly != nullptr) part = {assembly->raw_start, assembly->raw_bytes, assembly->whole_sectors};
         return raw::open(std::move(storage), part);

@@ -9,7 +9,10 @@
 
 #include "base/text.hpp"
 #include "base/try.hpp"
+#include "format/qcow2/resize.hpp"
 #include "format/qcow2/transaction.hpp"
+#include "format/vmdk/vmdk.hpp"
+#include "operations/disk_storage.hpp"
 #include "operations/resize_disk.hpp"
 #include "storage/redo_log.hpp"
 #include "storage/remove_file.hpp"
@@ -19,6 +22,11 @@ namespace qimg {
 namespace {
 
 constexpr std::uint64_t step_bytes = MiB;
+
+bool has_data_file(const Format& format) {
+    const auto* const qcow2 = dynamic_cast<const qcow2::Qcow2*>(&format);
+    return qcow2 != nullptr && qcow2->header().has_data_file();
+}
 
 bool is_regular_file(const std::string& path) {
     struct stat status {};
@@ -44,24 +52,32 @@ Result<void> write_log(RedoLogWriter& log, const Storage& file, const guest::Dra
     return log.finish();
 }
 
-// Once the log counts, what is missing must be possible to do. Beside the file, another one can be as long as it.
-Result<void> check_length(Storage& other, const std::string& path, std::uint64_t bytes) {
-    const auto possible = other.resize(bytes);
-    if (possible) return other.resize(0);
-    return fail_errno(possible.error().system_errno, path, fmt::format("resize to {} bytes", bytes));
+// Once the log counts, what is missing must be possible to do: the file `name`, where guest data is at the guest's
+// offsets, has to be able to become so long. `file` is that file or another one in the same place.
+Result<void> check_length(Storage& file, const std::string& name, std::uint64_t bytes) {
+    const std::uint64_t old = TRY(file.size());
+    if (bytes <= old) return {};
+    const auto possible = file.resize(bytes);
+    if (possible) return file.resize(old);
+    return fail_errno(possible.error().system_errno, name, fmt::format("resize to {} bytes", bytes));
 }
 
 Result<void> commit_in_place(Image& image, const guest::Draft& draft) {
-    Storage& file = image.format().data_storage();
-    const auto identity = file.identity();
+    const bool is_raw = image.format_name() == "raw";
+    DiskStorage disk(image);
+    Storage& target = is_raw ? image.format().data_storage() : disk;
+    const auto identity = target.identity();
     if (!identity) return fail(ErrorKind::unsupported, "The image is no file, beside which a log could be");
-    const std::uint64_t old = TRY(file.size());
+    const std::uint64_t old = TRY(target.size());
     const auto log = TRY(create_file(redo_log_name(image.path())));
-    TRY(check_length(*log, image.path(), draft.size()));
-    RedoLogWriter writer(*log, {identity->inode, old, draft.size()});
-    TRY(write_log(writer, file, draft));
+    // a raw file's length is the disk's: it must not change for a try
+    if (is_raw) TRY(check_length(*log, image.path(), draft.size()));
+    Storage& data = image.format().data_storage();
+    if (has_data_file(image.format())) TRY(check_length(data, data.name(), draft.size()));
+    RedoLogWriter writer(*log, {identity->inode, old, draft.size(), std::string(image.format_name())});
+    TRY(write_log(writer, target, draft));
     TRY(log->commit());
-    if (auto applied = apply_redo_log(*log, file); !applied) {
+    if (auto applied = apply_redo_log(*log, target); !applied) {
         Error error = std::move(applied).error();
         error.hint = "the change is not complete; `qimg expand` finishes it";
         return std::unexpected<Error>(std::move(error));
@@ -69,16 +85,28 @@ Result<void> commit_in_place(Image& image, const guest::Draft& draft) {
     return remove_file(redo_log_name(image.path()));
 }
 
+// What a raw data file has behind the disk's last cluster would be seen, and a log does not expect it.
+Result<void> check_data_file(const qcow2::Qcow2& format, std::uint64_t bytes) {
+    if (bytes == format.size()) return {};
+    TRY(qcow2::check_can_grow(format, bytes));
+    const std::uint64_t held = TRY(format.data_storage().size());
+    if (!format.header().data_file_raw() || held <= round_up(format.size(), format.cluster_bytes()))
+        return {};
+    return fail(
+        ErrorKind::unsupported,
+        "The data file is longer than the disk; `qimg resize` lets guests see what it has there, then "
+        "expand goes on");
+}
+
 }  // namespace
 
 Result<void> check_can_take_draft(const Image& image, std::uint64_t bytes) {
     const Format& format = image.format();
-    if (const auto* const qcow2 = dynamic_cast<const qcow2::Qcow2*>(&format))
-        return qcow2::check_can_replace(*qcow2, bytes);
-    if (image.format_name() != "raw") {
-        return failf(ErrorKind::unsupported, "The format {} cannot change in many places at once",
-                     image.format_name());
+    if (const auto* const qcow2 = dynamic_cast<const qcow2::Qcow2*>(&format)) {
+        if (!has_data_file(format)) return qcow2::check_can_replace(*qcow2, bytes);
+        TRY(check_data_file(*qcow2, bytes));
     }
+    if (const auto* const vmdk = dynamic_cast<const vmdk::Vmdk*>(&format)) TRY(vmdk->check_can_grow(bytes));
     const Assembly* const assembly = image.assembly();
     if (assembly != nullptr && (assembly->raw_start != 0 || assembly->raw_bytes))
         return fail(ErrorKind::unsupported, "A part of a file cannot become longer");
@@ -103,7 +131,7 @@ Result<std::unique_ptr<guest::Draft>> open_draft(const Image& image, std::uint64
 Result<void> commit_draft(Image& image, const guest::Draft& draft) {
     TRY(check_can_take_draft(image, draft.size()));
     auto* const format = dynamic_cast<qcow2::Qcow2*>(&image.format());
-    if (format == nullptr) return commit_in_place(image, draft);
+    if (format == nullptr || has_data_file(*format)) return commit_in_place(image, draft);
     qcow2::NewDisk disk;
     disk.bytes = draft.size();
     for (const guest::Change& change : draft.changes())
@@ -112,11 +140,20 @@ Result<void> commit_draft(Image& image, const guest::Draft& draft) {
     return qcow2::replace_disk(*format, disk);
 }
 
-Result<bool> finish_draft(const std::string& path, Locking locking) {
+Result<bool> finish_draft(const std::string& path, OpenOptions open, Opener& opener) {
     if (::access(redo_log_name(path).c_str(), F_OK) != 0) return false;
     const auto log = TRY(open_file(redo_log_name(path), {Access::read_only, Locking::share}));
-    const auto file = TRY(open_file(path, {Access::read_write, locking}));
-    TRY(apply_redo_log(*log, *file));
+    open.format = TRY(read_redo_target(*log)).format;
+    open.access = Access::read_write;
+    open.for_finishing = true;
+    if (open.format == "raw") {
+        const auto file = TRY(opener.open(path, {open.access, open.locking}));
+        TRY(apply_redo_log(*log, *file));
+    } else {
+        const auto image = TRY(Image::open(path, open, opener));
+        DiskStorage disk(*image);
+        TRY(apply_redo_log(*log, disk));
+    }
     TRY(remove_file(redo_log_name(path)));
     return true;
 }

@@ -41,7 +41,7 @@ struct Run {
 // An image seen as a disk that goes on with zeroes behind its end.
 class Side {
   public:
-    explicit Side(const Image& image) : image_(image), walk_(image) {
+    explicit Side(const Image& image) : image_(image), walk_(image, Holes::all), status_walk_(image) {
         // an image that fails on purpose has to be read to fail
         const bool can_share = image.assembly() == nullptr || image.assembly()->guest_faults.empty();
         for (const Image* layer = &image; layer != nullptr; layer = layer->backing()) {
@@ -73,7 +73,7 @@ class Side {
         return run;
     }
 
-    Result<StatusRun> status_at(GuestOffset at) { return block_status(image_, walk_, at); }
+    Result<StatusRun> status_at(GuestOffset at) { return block_status(image_, status_walk_, at); }
 
     // Reads zeroes behind the end.
     Result<void> read(GuestOffset at, std::span<std::byte> into) const {
@@ -87,6 +87,7 @@ class Side {
   private:
     const Image& image_;
     ExtentWalk walk_;
+    ExtentWalk status_walk_;
     FileExtent last_;
     std::vector<std::optional<FileIdentity>> files_;  // by depth
 };

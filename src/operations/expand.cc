@@ -121,8 +121,8 @@ Result<ExpandReport> expand(const ExpandOptions& options, Opener& opener, Progre
     return report;
 }
 
-Result<bool> finish_expand(const std::string& path, Locking locking) {
-    return finish_draft(path, locking);
+Result<bool> finish_expand(const std::string& path, const OpenOptions& open, Opener& opener) {
+    return finish_draft(path, open, opener);
 }
 
 bool is_expand_unfinished(const std::string& path) {

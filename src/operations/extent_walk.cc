@@ -12,12 +12,13 @@ namespace qimg {
 namespace {
 
 // The margin is where qemu-img begins to look for holes.
-Result<bool> lacks_space(const Format& format) {
+Result<bool> lacks_space(const Format& format, Holes holes) {
     if (format.name() != "qcow2")
         return false;  // raw tells its holes itself, in vmdk QEMU does not look for any
-    if (&format.storage() != &format.data_storage()) return false;  // a data file has holes of its own right
-    const std::uint64_t length = TRY(format.storage().size());
-    const std::uint64_t space = TRY(format.storage().allocated_bytes());
+    const bool has_data_file = &format.storage() != &format.data_storage();
+    if (has_data_file && holes == Holes::as_told_by_qemu) return false;
+    const std::uint64_t length = TRY(format.data_storage().size());
+    const std::uint64_t space = TRY(format.data_storage().allocated_bytes());
     const std::uint64_t clusters = divide_up(length, format.cluster_bytes());
     const std::uint64_t backed = space / format.cluster_bytes();
     return clusters >= std::max(backed + backed / 9, backed + 2);
@@ -35,7 +36,7 @@ const Image& layer_of(const Image& top, const Extent& extent) {
 Result<bool> ExtentWalk::is_sparse(const Image& layer, unsigned depth) {
     if (sparse_.size() <= depth) sparse_.resize(depth + 1);
     if (sparse_[depth]) return *sparse_[depth];
-    const bool sparse = TRY(lacks_space(layer.format()));
+    const bool sparse = TRY(lacks_space(layer.format(), holes_));
     sparse_[depth] = sparse;
     return sparse;
 }

@@ -22,10 +22,15 @@ struct FileExtent {
 // The image of the chain that an extent comes from.
 const Image& layer_of(const Image& top, const Extent& extent);
 
+enum class Holes {
+    as_told_by_qemu,  // of an external data file, none
+    all,              // for those who would read them otherwise
+};
+
 class ExtentWalk {
   public:
     // The image must outlive it.
-    explicit ExtentWalk(const Image& top) : top_(top) {}
+    explicit ExtentWalk(const Image& top, Holes holes = Holes::as_told_by_qemu) : top_(top), holes_(holes) {}
 
     // As Image::extent; what is partly in a hole is cut where the hole starts or ends.
     Result<FileExtent> at(GuestRange range);
@@ -35,6 +40,7 @@ class ExtentWalk {
 
   private:
     const Image& top_;
+    Holes holes_;
     std::vector<std::optional<bool>> sparse_;  // by depth, as far as it is known
 };
 

@@ -49,7 +49,7 @@ Result<Digest> sample_digest(const Storage& file, std::uint64_t bytes) {
 // Of the first `bytes` of the disk; chunks that read as zeroes count as little as a shorter disk.
 Result<Digest> content_digest(const Image& image, std::uint64_t bytes, Progress& progress) {
     Sha256 digest;
-    ExtentWalk walk(image);
+    ExtentWalk walk(image, Holes::all);
     Bytes buffer(chunk_bytes);
     for (std::uint64_t at = 0; at < bytes;) {
         progress.update(at, bytes);

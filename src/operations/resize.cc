@@ -9,6 +9,7 @@
 #include "format/qcow2/create.hpp"
 #include "format/qcow2/qcow2.hpp"
 #include "format/qcow2/resize.hpp"
+#include "format/vmdk/vmdk.hpp"
 #include "operations/resize_disk.hpp"
 
 namespace qimg {
@@ -69,6 +70,14 @@ Result<void> resize_raw(Storage& storage, std::uint64_t bytes, Preallocation pre
     return storage.flush();
 }
 
+// Formats that can only grow, if at all.
+Result<void> resize_foreign(Image& image, std::uint64_t bytes, Preallocation preallocation) {
+    if (bytes < image.size()) return fail(ErrorKind::unsupported, "The format cannot make a disk shorter");
+    if (preallocation != Preallocation::off)
+        return fail(ErrorKind::unsupported, "The format cannot preallocate what a disk becomes longer by");
+    return bytes == image.size() ? Result<void>() : lengthen_disk(image, bytes);
+}
+
 }  // namespace
 
 GuestRange exposed_part(const Image& image, GuestRange added) {
@@ -108,6 +117,13 @@ Result<void> resize_disk(Image& image, qcow2::Qcow2& format, std::uint64_t bytes
     });
 }
 
+Result<void> lengthen_disk(Image& image, std::uint64_t bytes) {
+    if (auto* const format = dynamic_cast<qcow2::Qcow2*>(&image.format()))
+        return resize_disk(image, *format, bytes, Preallocation::off, no_progress());
+    if (auto* const format = dynamic_cast<vmdk::Vmdk*>(&image.format())) return format->grow(bytes);
+    return fail(ErrorKind::unsupported, "Image format driver does not support resize");
+}
+
 Result<ResizeReport> resize(const ResizeOptions& options, Opener& opener, Progress& progress) {
     OpenOptions open = options.open;
     open.access = Access::read_write;
@@ -127,7 +143,7 @@ Result<ResizeReport> resize(const ResizeOptions& options, Opener& opener, Progre
     if (auto* format = dynamic_cast<qcow2::Qcow2*>(&image->format())) {
         if (*wanted != old) TRY(resize_disk(*image, *format, *wanted, options.preallocation, progress));
     } else if (image->format_name() != "raw") {
-        return fail(ErrorKind::unsupported, "Image format driver does not support resize");
+        TRY(resize_foreign(*image, *wanted, options.preallocation));
     } else {
         TRY(resize_raw(image->format().data_storage(), *wanted, options.preallocation));
     }

@@ -17,6 +17,9 @@ namespace qimg {
 Result<void> resize_disk(Image& image, qcow2::Qcow2& format, std::uint64_t bytes, Preallocation preallocation,
                          Progress& progress);
 
+// The same for a disk of any format that has a file of its own. Errors: those of vmdk::Vmdk::grow, too.
+Result<void> lengthen_disk(Image& image, std::uint64_t bytes);
+
 // Of the part that a disk becomes longer by: what guests would see there, other than zeroes, if its size alone changed.
 // The rest of the last cluster, and a backing image that goes on: that one may become longer yet, so then all of it.
 GuestRange exposed_part(const Image& image, GuestRange added);

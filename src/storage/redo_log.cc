@@ -23,6 +23,7 @@ namespace {
 
 struct LogHeader {
     std::array<char, 16> magic;
+    std::array<char, 8> format;  // zeroes behind it
     le64 inode;
     le64 old_bytes;
     le64 new_bytes;
@@ -31,7 +32,7 @@ struct LogHeader {
     le64 checksum;      // CRC-64 of the records, data included
     le64 own_checksum;  // of all that stands before it
 };
-static_assert(sizeof(LogHeader) == 72);
+static_assert(sizeof(LogHeader) == 80);
 
 constexpr std::string_view magic("qimg redo log\0\0\1", 16);
 
@@ -219,6 +220,7 @@ Result<void> RedoLogWriter::finish() {
     TRY(write_buffer());
     LogHeader header{};
     std::ranges::copy(magic, header.magic.begin());
+    std::ranges::copy_n(target_.format.begin(), std::ssize(target_.format), header.format.begin());
     header.inode = target_.inode;
     header.old_bytes = target_.old_bytes;
     header.new_bytes = target_.new_bytes;
@@ -233,7 +235,9 @@ Result<void> RedoLogWriter::finish() {
 
 Result<RedoTarget> read_redo_target(const Storage& log) {
     const LogHeader header = TRY(read_header(log));
-    return RedoTarget{header.inode, header.old_bytes, header.new_bytes};
+    const std::string_view format(header.format.data(), header.format.size());
+    return RedoTarget{header.inode, header.old_bytes, header.new_bytes,
+                      std::string(format.substr(0, format.find('\0')))};
 }
 
 Result<void> apply_redo_log(const Storage& log, Storage& file) {

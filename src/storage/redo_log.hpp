@@ -15,11 +15,12 @@
 
 namespace qimg {
 
-// The file that a log is for.
+// What a log is for.
 struct RedoTarget {
-    std::uint64_t inode = 0;
-    std::uint64_t old_bytes = 0;  // its length before the changes
+    std::uint64_t inode = 0;      // of the file
+    std::uint64_t old_bytes = 0;  // the length before the changes, of the file or of the disk that is in it
     std::uint64_t new_bytes = 0;  // and afterwards: not shorter
+    std::string format = "raw";   // how offsets are meant: of the file itself, or of a disk in that format
 };
 
 // Where the log of the file `path` is: beside the file itself, also when that is a link.
@@ -50,7 +51,7 @@ class RedoLogWriter {
 // Errors: corrupt for what is no log, or not a whole one.
 Result<RedoTarget> read_redo_target(const Storage& log);
 
-// Brings all changes to `file`, and makes them durable. Reads the log before it writes the first one. Errors: corrupt
+// Brings all changes to `file` (or the disk in it: all that has its inode), and makes them durable. Reads the log before it writes the first one. Errors: corrupt
 // for a log that is not whole; unsafe when it is for another file, when the file has another length than before or
 // after the changes, or when where data is to arrive some sector is neither as it was nor as it is to be: somebody has
 // used the file since. Those of reading and writing: what is missing arrives when this is done again.

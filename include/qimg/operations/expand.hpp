@@ -45,9 +45,10 @@ struct ExpandReport {
 Result<ExpandReport> expand(const ExpandOptions& options, Opener& opener = file_opener(),
                             Progress& progress = no_progress());
 
-// Finishes what a crash left of an expand() of that raw file, before which it cannot be opened to be written; true when
-// there was something.
-Result<bool> finish_expand(const std::string& path, Locking locking = Locking::qemu);
+// Finishes what a crash left of an expand() of that image, before which it cannot be opened to be written; true when
+// there was something. Errors: those of Image::open and of writing; corrupt and unsafe for what cannot be finished.
+Result<bool> finish_expand(const std::string& path, const OpenOptions& open = {},
+                           Opener& opener = file_opener());
 // True when there is something to finish.
 bool is_expand_unfinished(const std::string& path);
 

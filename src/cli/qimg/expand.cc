@@ -144,7 +144,7 @@ void print_report_json(const ExpandReport& report) {
 // What a crash left is finished first: the image cannot be opened before.
 bool finish_earlier(const std::string& name, const Request& request, const ImageLocation& source) {
     if (request.expand.dry_run || source.open.assembly) return true;
-    const auto finished = finish_expand(source.path, source.open.locking);
+    const auto finished = finish_expand(source.path, source.open, command_opener());
     if (!finished) {
         print_error(finished.error());
         return false;

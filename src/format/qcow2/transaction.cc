@@ -272,12 +272,8 @@ Result<void> Transaction::run() {
 Result<void> check_can_replace(const Qcow2& image, std::uint64_t bytes) {
     const Header& header = image.header();
     if (bytes < header.size) return fail(ErrorKind::invalid_argument, "The disk would become shorter");
-    if (header.has_data_file()) {
-        return fail(
-            ErrorKind::unsupported,
-            "Guest data in an external data file cannot be replaced in one step; `qimg convert` makes an "
-            "image that has its own");
-    }
+    if (header.has_data_file())
+        return fail(ErrorKind::unsupported, "An external data file cannot be replaced in one step");
     return bytes == header.size ? Result<void>() : check_can_grow(image, bytes);
 }
 

@@ -123,6 +123,18 @@ std::string_view cid_digits(std::string_view text) {
     return {};
 }
 
+std::string_view extent_digits(std::string_view text) {
+    text = text.substr(0, text.find('\0'));
+    while (!text.empty()) {
+        std::string_view line = trimmed(next_line(text));
+        if (!is_extent(line)) continue;
+        line.remove_prefix(line.find(' '));
+        line.remove_prefix(std::min(line.find_first_not_of(blanks), line.size()));
+        return line.substr(0, line.find_first_not_of("0123456789"));
+    }
+    return {};
+}
+
 std::string another_cid(std::string_view digits) {
     std::string number;
     do {

@@ -26,6 +26,8 @@ Result<Descriptor> parse_descriptor(std::string_view text);
 
 // The digits of the CID in the text, which was parsed: 1 to 8, as QEMU writes no zeroes in front.
 std::string_view cid_digits(std::string_view text);
+// The digits of the extent's length in sectors, likewise.
+std::string_view extent_digits(std::string_view text);
 // Another number with as many digits, so that it can be written over the old one.
 std::string another_cid(std::string_view digits);
 // Not no_parent.

@@ -33,19 +33,20 @@ HostOffset place(std::uint32_t sector) {
     return HostOffset(sector * sector_bytes);
 }
 
-// Every table in front of the grains, each behind the one before: so no two are the same.
-bool are_apart(const std::vector<std::uint32_t>& directory, const Header& header) {
+// Every table inside the file, each behind the one before: so no two are the same.
+bool are_apart(const std::vector<std::uint32_t>& directory, const Header& header, std::uint64_t file_bytes) {
     HostOffset free(sizeof(disk::Header));
     for (const std::uint32_t sector : directory) {
         if (place(sector) < free) return false;
         free = place(sector) + header.table_bytes();
     }
-    return free <= header.overhead;
+    return free.bytes <= file_bytes;
 }
 
 }  // namespace
 
 Result<void> GrainTables::load_directory() {
+    cache_.clear();
     directory_ = TRY(read_entries(storage_, header_.directory, header_.tables()));
     // so that the work of going through all of them is bounded by the file
     const std::uint64_t file_bytes = TRY(storage_.size());
@@ -81,10 +82,40 @@ Result<std::shared_ptr<const Table>> GrainTables::read(std::uint64_t number) con
 Result<void> GrainTables::prepare_changes() {
     if (header_.redundant_directory)
         redundant_ = TRY(read_entries(storage_, *header_.redundant_directory, header_.tables()));
-    if (are_apart(directory_, header_) && (redundant_.empty() || are_apart(redundant_, header_))) return {};
-    return failf(ErrorKind::unsupported,
-                 "{}: can only be read: its grain tables are not all there, or not in front of the grains",
-                 printable(storage_.name()));
+    const std::uint64_t file_bytes = TRY(storage_.size());
+    if (!are_apart(directory_, header_, file_bytes) || !are_apart(redundant_, header_, file_bytes)) {
+        return failf(ErrorKind::unsupported,
+                     "{}: can only be read: its grain tables are not all there, or not one behind the other",
+                     printable(storage_.name()));
+    }
+    find_behind();
+    return {};
+}
+
+void GrainTables::find_behind() {
+    behind_.clear();
+    const auto add = [&](HostOffset at, std::uint64_t bytes) {
+        const HostRange range(at, bytes);
+        if (range.end() <= header_.overhead) return;
+        const bool goes_on = !behind_.empty() && behind_.back().end() == at;
+        if (goes_on)
+            behind_.back().length += bytes;
+        else
+            behind_.push_back(range);
+    };
+    const std::uint64_t directory_bytes = header_.tables() * sizeof(disk::Entry);
+    add(header_.directory, directory_bytes);
+    for (const std::uint32_t sector : directory_)
+        add(place(sector), header_.table_bytes());
+    if (header_.redundant_directory) add(*header_.redundant_directory, directory_bytes);
+    for (const std::uint32_t sector : redundant_)
+        add(place(sector), header_.table_bytes());
+    std::ranges::sort(behind_, {}, &HostRange::start);
+}
+
+bool GrainTables::occupy(HostRange range) const {
+    const auto next = std::ranges::upper_bound(behind_, range.end() - 1, {}, &HostRange::start);
+    return next != behind_.begin() && std::prev(next)->end() > range.start;
 }
 
 Result<void> GrainTables::set(std::uint64_t number, std::uint32_t entry, std::uint32_t value) {

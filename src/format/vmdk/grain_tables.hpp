@@ -23,7 +23,7 @@ class GrainTables {
 
     // Both must stay as they are while the tables are in use.
     GrainTables(const Storage& storage, const Header& header) : storage_(storage), header_(header) {}
-    // Reads the directory, before anything else is asked. Errors: those of the storage; corrupt for
+    // Reads the directory, before anything else is asked, and again when it is another one. Errors: those of the storage; corrupt for
     // more tables than the file has room for.
     Result<void> load_directory();
 
@@ -32,9 +32,14 @@ class GrainTables {
     // Errors: corrupt for one that is not inside the file.
     Result<std::shared_ptr<const Table>> read(std::uint64_t number) const;
 
-    // Reads the redundant directory, too. Errors: unsupported when a table is missing, or stands where grains may
-    // be, or not behind the one before: changing an entry could change something else.
+    // Reads the redundant directory, too. Errors: unsupported when a table is missing, or not inside the file, or not
+    // behind the one before: changing an entry could change something else.
     Result<void> prepare_changes();
+    // True where a table or a directory lies that is not in front of the grains. After prepare_changes().
+    bool occupy(HostRange range) const;
+    // The sectors of all tables; of the copies, none where there are none. After prepare_changes().
+    const std::vector<std::uint32_t>& directory() const { return directory_; }
+    const std::vector<std::uint32_t>& redundant_directory() const { return redundant_; }
     // To be written later. There must be such a table.
     Result<void> set(std::uint64_t number, std::uint32_t entry, std::uint32_t value);
     bool are_many_changed() const { return changed_.size() >= changed_max; }
@@ -44,11 +49,13 @@ class GrainTables {
 
   private:
     Result<HostOffset> place_of(std::uint64_t number) const;
+    void find_behind();
 
     const Storage& storage_;
     const Header& header_;
     std::vector<std::uint32_t> directory_;
     std::vector<std::uint32_t> redundant_;
+    std::vector<HostRange> behind_;  // tables and directories behind the first grain, in order
     std::map<std::uint64_t, std::shared_ptr<Table>> changed_;
     mutable std::mutex mutex_;
     mutable std::map<std::uint64_t, std::shared_ptr<const Table>> cache_;

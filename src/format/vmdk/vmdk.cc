@@ -88,7 +88,8 @@ Result<Grain> Vmdk::grain_at(GuestOffset at) const {
 
 // A broken table could lead a write to the tables themselves.
 bool Vmdk::may_write_in_place(const Grain& grain) const {
-    return prepared_ && grain.kind == MappingKind::data && grain.host >= header_.overhead;
+    return prepared_ && grain.kind == MappingKind::data && grain.host >= header_.overhead &&
+           !tables_.occupy(HostRange(grain.host, header_.grain_bytes));
 }
 
 Result<Mapping> Vmdk::map(GuestRange range) const {

@@ -48,6 +48,12 @@ class Vmdk final : public Format {
     bool only_compressed() const override { return header_.compressed; }
     Result<void> describe(ImageInfo& info) const override;
 
+    // Errors: unsupported for streamOptimized images, no_space for a disk too long for the format.
+    Result<void> check_can_grow(std::uint64_t bytes) const;
+    // Makes the disk longer, to whole sectors; what is added reads as zeroes. Crash-safe by itself. Errors: those of
+    // check_can_grow(), of writing to the image; no_space for a descriptor that is full.
+    Result<void> grow(std::uint64_t bytes);
+
     const Header& header() const { return header_; }
     const GrainTables& tables() const { return tables_; }
     // Checks an entry, which is the only place where one becomes an offset. Errors: corrupt for a grain that does
@@ -84,6 +90,9 @@ class Vmdk final : public Format {
     Result<HostOffset> allocate(std::uint64_t bytes);
     Result<void> set_entry(GuestOffset grain, std::uint32_t entry);
     Result<void> write_tables();
+    Result<void> clear_behind_end();
+    Result<void> write_longer_directories(std::uint64_t tables, disk::Header& header);
+    Result<void> write_extent_length(std::uint64_t bytes);
 
     std::unique_ptr<Storage> storage_;
     Header header_;

@@ -53,7 +53,8 @@ Result<Source> Source::open(const ConvertOptions& options, Opener& opener) {
         if (options.snapshot) TRY(show_snapshot(*image, *options.snapshot));
         const GuestRange whole(GuestOffset(0), image->size());
         const GuestRange shown = options.part ? intersection(whole, *options.part) : whole;
-        source.parts_.push_back(Part{GuestOffset(source.size_), std::move(image), shown});
+        auto walk = std::make_unique<ExtentWalk>(*image, Holes::all);
+        source.parts_.push_back(Part{GuestOffset(source.size_), std::move(image), shown, std::move(walk)});
         source.size_ = source.end_of(source.parts_.back()).bytes;
     }
     return source;
@@ -94,23 +95,28 @@ Result<SourceExtent> Source::extent(GuestRange range) const {
     const std::uint64_t inside = range.start - part.start;
     found.range = intersection(range, GuestRange::between(part.start, end_of(part)));
     if (inside >= part.shown.length) return found;
-    const auto extent = part.image->extent(
+    const auto walked = part.walk->at(
         GuestRange(part.shown.start + inside, std::min(found.range.length, part.shown.length - inside)));
-    if (!extent) {
-        Error error = extent.error();
-        error.message = fmt::format("{}: {}", extent_failure(range.start), why(extent.error()));
+    if (!walked) {
+        Error error = walked.error();
+        error.message = fmt::format("{}: {}", extent_failure(range.start), why(walked.error()));
         return std::unexpected<Error>(std::move(error));
     }
-    found.range.length = extent->range.length;
-    found.kind = extent->kind;
-    found.depth = extent->depth;
-    found.host = extent->host;
-    found.compressed_bytes = extent->compressed_bytes;
+    const Extent& extent = walked->extent;
+    found.range.length = extent.range.length;
+    found.kind = extent.kind;
+    found.depth = extent.depth;
+    found.host = extent.host;
+    found.compressed_bytes = extent.compressed_bytes;
     found.holder = part.image.get();
     found.has_faults = fails_on_purpose(*found.holder);
-    for (unsigned depth = 0; depth < extent->depth && found.holder->backing() != nullptr; ++depth) {
+    for (unsigned depth = 0; depth < extent.depth && found.holder->backing() != nullptr; ++depth) {
         found.holder = found.holder->backing();
         found.has_faults = found.has_faults || fails_on_purpose(*found.holder);
+    }
+    if (walked->is_hole && !found.has_faults) {
+        found.kind = ExtentKind::zeroes;
+        found.host.reset();
     }
     return found;
 }

@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include "operations/extent_walk.hpp"
 #include "qimg/image.hpp"
 #include "qimg/operations/convert.hpp"
 
@@ -33,6 +34,7 @@ class Source {
     std::uint64_t size() const { return size_; }
     // Safe from several threads. Bytes past the end read as zeroes. Errors name the guest offset.
     Result<void> read(GuestOffset at, std::span<std::byte> into) const;
+    // What lies in a hole of its file counts as zeroes. Of one thread.
     Result<SourceExtent> extent(GuestRange range) const;
     // The same for damaged images: what cannot be read are zeroes, what cannot be told is data. Each sector that
     // this concerns is a line in `warnings`.
@@ -55,6 +57,7 @@ class Source {
         GuestOffset start;
         std::unique_ptr<Image> image;
         GuestRange shown;
+        std::unique_ptr<ExtentWalk> walk;  // of the image
     };
     const Part& part_at(GuestOffset at) const;
     GuestOffset end_of(const Part& part) const {

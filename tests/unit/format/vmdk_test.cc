@@ -463,3 +463,101 @@ TEST_CASE("a crash leaves old or new content") {
         }
     }
 }
+
+TEST_CASE("a disk becomes longer, by so much that it needs tables, or by less") {
+    for (const std::uint64_t longer : {disk_bytes + 512, 64 * MiB, 64 * MiB + 512, 700 * MiB}) {
+        test::RecordingStorage file(new_file(layout_of("monolithicSparse")));
+        const Bytes end = noise(1536, 1);
+        {
+            const Opened opened = open(file, true);
+            REQUIRE(opened.image->write(GuestOffset(disk_bytes - end.size()), end));
+            REQUIRE(opened.vmdk->grow(longer));
+            CHECK(opened.image->size() == longer);
+            REQUIRE(opened.image->write(GuestOffset(longer - end.size()), end));
+            REQUIRE(opened.image->flush());
+        }
+        {
+            const Opened again = open(file, true);
+            REQUIRE(again.vmdk->grow(longer + 100 * MiB));
+            REQUIRE(again.image->write(GuestOffset(longer + 50 * MiB), end));
+            REQUIRE(again.image->flush());
+        }
+        Bytes wanted(longer + 100 * MiB);
+        put(wanted, disk_bytes - end.size(), end);
+        put(wanted, longer - end.size(), end);
+        put(wanted, longer + 50 * MiB, end);
+        CHECK(disk_of(file) == wanted);
+        const std::string text(text_of(std::span(file.content()).subspan(512, 10 * KiB)));
+        CHECK(extent_digits(text) == std::to_string(wanted.size() / sector_bytes));
+    }
+}
+
+TEST_CASE("what the last grain has behind the disk's end is not seen when that moves") {
+    test::RecordingStorage file(new_file(layout_of("monolithicSparse")));
+    {
+        const Opened opened = open(file, true);
+        REQUIRE(opened.image->write(GuestOffset(disk_bytes - 1536), noise(1536, 1)));
+        REQUIRE(opened.image->flush());
+    }
+    // the only grain is the last one
+    Bytes content = file.content();
+    std::fill(content.end() - static_cast<std::ptrdiff_t>(grain_bytes - 1536), content.end(), std::byte{9});
+    test::RecordingStorage other(content);
+    REQUIRE(open(other, true).vmdk->grow(disk_bytes + MiB));
+    const Bytes disk = disk_of(other);
+    CHECK(is_zero(std::span(disk).subspan(disk_bytes)));
+}
+
+TEST_CASE("a crash while a disk becomes longer leaves the old one or the new one") {
+    std::mt19937_64 random(1);
+    test::RecordingStorage made(new_file(layout_of("monolithicSparse")));
+    const Bytes data = noise(3 * grain_bytes, 1);
+    {
+        const Opened opened = open(made, true);
+        REQUIRE(opened.image->write(GuestOffset(disk_bytes - data.size()), data));
+        REQUIRE(opened.image->flush());
+    }
+    Bytes old(disk_bytes);
+    put(old, disk_bytes - data.size(), data);
+    Bytes wanted = old;
+    wanted.resize(200 * MiB);
+    test::RecordingStorage file(made.content());
+    REQUIRE(open(file, true).vmdk->grow(wanted.size()));
+    bool was_old = false;
+    for (std::size_t calls = 0; calls <= file.log().size(); ++calls) {
+        test::RecordingStorage after(test::crashed(made.content(), file.log(), calls, random));
+        const Bytes seen = disk_of(after);
+        was_old = was_old || seen == old;
+        CHECK((seen == old || seen == wanted));
+        // and it can be made longer again
+        REQUIRE(open(after, true).vmdk->grow(300 * MiB));
+    }
+    CHECK(was_old);
+    CHECK(disk_of(file) == wanted);
+}
+
+TEST_CASE("grains that lie where tables are behind the grains are not written to") {
+    test::RecordingStorage file(new_file(layout_of("monolithicSparse")));
+    const std::uint64_t end = file.content().size();
+    REQUIRE(open(file, true).vmdk->grow(700 * MiB));
+    const HostOffset table = first_table(file.content());
+    for (std::uint64_t at = end; at < file.content().size(); at += grain_bytes) {
+        const auto sector = static_cast<std::uint32_t>(at / sector_bytes);
+        test::RecordingStorage other(patched(file.content(), table.bytes, le32(sector)));
+        const Bytes before = other.content();
+        const Opened opened = open(other, true);
+        REQUIRE(opened.image->write(GuestOffset(0), noise(grain_bytes, 1)));
+        REQUIRE(opened.image->flush());
+        const Bytes after = other.content();
+        CHECK(std::equal(before.begin() + static_cast<std::ptrdiff_t>(end), before.end(),
+                         after.begin() + static_cast<std::ptrdiff_t>(end)));
+    }
+}
+
+TEST_CASE("a disk that cannot become longer") {
+    test::RecordingStorage stream(new_file(layout_of("streamOptimized")));
+    CHECK(open(stream, true).vmdk->grow(MiB * 100).error().kind == ErrorKind::unsupported);
+    test::RecordingStorage file(new_file(layout_of("monolithicSparse")));
+    CHECK(open(file, true).vmdk->grow(std::uint64_t{1} << 60).error().kind == ErrorKind::no_space);
+    CHECK(disk_of(file) == Bytes(disk_bytes));
+}

@@ -6,40 +6,14 @@
 #include <unistd.h>
 
 #include "support/crash_states.hpp"
+#include "support/numbered_file.hpp"
 #include "support/temporary_folder.hpp"
 
 using namespace qimg;
 
 namespace {
 
-constexpr std::uint64_t inode = 4711;
-
-// A file in memory that has an inode.
-class NumberedFile final : public Storage {
-  public:
-    explicit NumberedFile(Storage& file, std::uint64_t number = inode) : file_(file), number_(number) {}
-
-    const std::string& name() const override { return file_.name(); }
-    Result<std::uint64_t> size() const override { return file_.size(); }
-    Result<void> read(HostOffset at, std::span<std::byte> into) const override {
-        return file_.read(at, into);
-    }
-    Result<void> write(HostOffset at, std::span<const std::byte> from) override {
-        return file_.write(at, from);
-    }
-    Result<void> write_zeroes(HostRange range) override { return file_.write_zeroes(range); }
-    Result<void> discard(HostRange range) override { return file_.discard(range); }
-    Result<void> allocate(HostRange range) override { return file_.allocate(range); }
-    Result<void> resize(std::uint64_t bytes) override { return file_.resize(bytes); }
-    Result<void> flush() override { return file_.flush(); }
-    Result<StorageExtent> extent(HostOffset at) const override { return file_.extent(at); }
-    Result<std::uint64_t> allocated_bytes() const override { return file_.allocated_bytes(); }
-    std::optional<FileIdentity> identity() const override { return FileIdentity{1, number_}; }
-
-  private:
-    Storage& file_;
-    std::uint64_t number_;
-};
+constexpr std::uint64_t inode = test::NumberedFile::usual;
 
 constexpr std::uint64_t old_bytes = 20'000;
 constexpr std::uint64_t new_bytes = 3 * MiB;
@@ -79,24 +53,24 @@ TEST_CASE("a log that is cut short or changed brings nothing") {
         broken[at] ^= std::byte{1};
         test::RecordingStorage log(broken);
         test::RecordingStorage file(before());
-        NumberedFile numbered(file);
+        test::NumberedFile numbered(file);
         CHECK(apply_redo_log(log, numbered).error().kind == ErrorKind::corrupt);
         CHECK(file.content() == before());
     }
     bytes.pop_back();
     test::RecordingStorage log(bytes);
     test::RecordingStorage file(before());
-    NumberedFile numbered(file);
+    test::NumberedFile numbered(file);
     CHECK(apply_redo_log(log, numbered).error().kind == ErrorKind::corrupt);
 }
 
 TEST_CASE("a log is for one file, as it was or as it is to be") {
     const auto log = make_log();
     test::RecordingStorage file(before());
-    NumberedFile other(file, inode + 1);
+    test::NumberedFile other(file, inode + 1);
     CHECK(apply_redo_log(*log, other).error().kind == ErrorKind::unsafe);
     REQUIRE(file.resize(old_bytes + 1));
-    NumberedFile longer(file);
+    test::NumberedFile longer(file);
     CHECK(apply_redo_log(*log, longer).error().kind == ErrorKind::unsafe);
 }
 
@@ -106,21 +80,21 @@ TEST_CASE("a file that somebody has used since is left as it is") {
         Bytes used = before();
         used[at] = std::byte{5};
         test::RecordingStorage file(used);
-        NumberedFile numbered(file);
+        test::NumberedFile numbered(file);
         CHECK(apply_redo_log(*log, numbered).error().kind == ErrorKind::unsafe);
         CHECK(file.content() == used);
     }
     Bytes elsewhere = before();
     elsewhere[0] = elsewhere[9'100] = std::byte{5};
     test::RecordingStorage file(elsewhere);
-    NumberedFile numbered(file);
+    test::NumberedFile numbered(file);
     CHECK(apply_redo_log(*log, numbered));
 }
 
 TEST_CASE("whatever arrived before a crash, the log brings the rest") {
     const auto log = make_log();
     test::RecordingStorage file(before());
-    NumberedFile numbered(file);
+    test::NumberedFile numbered(file);
     REQUIRE(apply_redo_log(*log, numbered));
     CHECK(file.content() == after());
     std::vector<test::FolderCall> calls;
@@ -135,7 +109,7 @@ TEST_CASE("whatever arrived before a crash, the log brings the rest") {
             const std::uint64_t bytes = left.size().value();
             // a file system makes a file longer at once
             if (bytes != old_bytes) REQUIRE(left.resize(new_bytes));
-            NumberedFile again(left);
+            test::NumberedFile again(left);
             REQUIRE(apply_redo_log(*log, again));
             CHECK(left.content() == after());
         }
