@@ -1,4 +1,5 @@
-// Opens arbitrary bytes as a vmdk image; checks, describes, maps, reads, writes and zeroes it. A descriptor that is made
+// Opens arbitrary bytes as a vmdk image; checks, describes, maps, reads, writes and zeroes it, and makes it longer: what
+// is added reads as zeroes. A descriptor that is made
 // of arbitrary words is read as it was meant.
 // SPDX-License-Identifier: Apache-2.0
 #include <algorithm>
@@ -26,6 +27,17 @@ void describe(std::string_view words) {
     if (!read || read->cid != 7 || read->create_type != layout.subformat) std::abort();
 }
 
+void grow(vmdk::Vmdk& format, Image& image) {
+    const std::uint64_t end = round_up(image.size(), sector_bytes);
+    const std::uint64_t longer = end + 3 * format.header().table_reach_bytes() / 2 / sector_bytes * sector_bytes;
+    if (longer < end || !format.grow(longer)) return;
+    if (image.size() != longer) std::abort();
+    for (const std::uint64_t at : {end, longer - sector_bytes}) {
+        Bytes added(sector_bytes, std::byte{1});
+        if (!image.read(GuestOffset(at), added) || !is_zero(added)) std::abort();
+    }
+}
+
 }  // namespace
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
@@ -38,6 +50,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     ImageInfo info;
     (void)(*format)->describe(info);
     (void)vmdk::check_image(**format, {}, grains);
+    vmdk::Vmdk& vmdk = **format;
     Image image("fuzz", std::move(*format), nullptr);
     const std::uint64_t length = std::min<std::uint64_t>(image.size(), 100000);
     Bytes buffer(length);
@@ -46,6 +59,6 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     (void)image.write(GuestOffset(length / 3), std::span(buffer).first(length / 2));
     (void)image.write_zeroes(GuestRange(GuestOffset(0), length));
     (void)image.format().write_compressed(GuestOffset(0), std::span(buffer).first(length / 9));
-    (void)image.flush();
+    if (image.flush()) grow(vmdk, image);
     return 0;
 }

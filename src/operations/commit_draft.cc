@@ -143,7 +143,8 @@ Result<void> commit_draft(Image& image, const guest::Draft& draft) {
 Result<bool> finish_draft(const std::string& path, OpenOptions open, Opener& opener) {
     if (::access(redo_log_name(path).c_str(), F_OK) != 0) return false;
     const auto log = TRY(open_file(redo_log_name(path), {Access::read_only, Locking::share}));
-    open.format = TRY(read_redo_target(*log)).format;
+    const RedoTarget target = TRY(read_redo_target(*log));
+    open.format = target.format;
     open.access = Access::read_write;
     open.for_finishing = true;
     if (open.format == "raw") {

@@ -72,9 +72,8 @@ Result<void> resize_raw(Storage& storage, std::uint64_t bytes, Preallocation pre
 
 // Formats that can only grow, if at all.
 Result<void> resize_foreign(Image& image, std::uint64_t bytes, Preallocation preallocation) {
-    if (bytes < image.size()) return fail(ErrorKind::unsupported, "The format cannot make a disk shorter");
-    if (preallocation != Preallocation::off)
-        return fail(ErrorKind::unsupported, "The format cannot preallocate what a disk becomes longer by");
+    if (bytes < image.size() || preallocation != Preallocation::off)
+        return fail(ErrorKind::unsupported, "Image format driver does not support resize");
     return bytes == image.size() ? Result<void>() : lengthen_disk(image, bytes);
 }
 

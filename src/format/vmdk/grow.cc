@@ -54,8 +54,14 @@ Result<void> Vmdk::check_can_grow(std::uint64_t bytes) const {
     return fail(ErrorKind::no_space, "The image size is too large for file format 'vmdk'", EFBIG);
 }
 
-// Guests never saw that part of the last grain.
+// Guests never saw that part of the last grain, nor what the last table may say about grains behind it.
 Result<void> Vmdk::clear_behind_end() {
+    if (header_.size == 0) return {};
+    const Place end = place_of(GuestOffset(header_.size - 1));
+    const auto table = TRY(tables_.read(end.table));
+    for (std::uint32_t i = end.entry + 1; i < table->size(); ++i) {
+        if ((*table)[i] != disk::entry_none) TRY(tables_.set(end.table, i, disk::entry_none));
+    }
     const std::uint64_t inside = header_.size % header_.grain_bytes;
     if (inside == 0) return {};
     const Grain last = TRY(grain_at(GuestOffset(header_.size - inside)));
@@ -98,8 +104,8 @@ Result<void> Vmdk::write_extent_length(std::uint64_t bytes) {
 Result<void> Vmdk::grow(std::uint64_t bytes) {
     TRY(check_can_grow(bytes));
     TRY(prepare_writing(GuestRange()));
-    TRY(flush());
     TRY(clear_behind_end());
+    TRY(flush());
     std::array<std::byte, sizeof(disk::Header)> raw;
     TRY(storage_->read(HostOffset(0), raw));
     auto header = load<disk::Header>(raw);

@@ -118,6 +118,37 @@ def writes(rng):
             clean("disk.vmdk")
 
 
+def growth(rng):
+    """Disks that become longer here, and are written to by both afterwards."""
+    for options in ("subformat=monolithicSparse", "zeroed_grain=on"):
+        size = rng.choice([50 * MIB, 31 * MIB + 512])
+        run(rng.choice([QIMG, "qemu-img"]), "create", "-f", "vmdk", "-o", options, "disk.vmdk", str(size))
+        run("qemu-img", "create", "-f", "raw", "same.raw", str(size))
+        for _ in range(4):
+            size += rng.choice([512, MIB, 32 * MIB, 300 * MIB + 1024])
+            run(QIMG, "resize", "-q", "disk.vmdk", str(size))
+            os.truncate("same.raw", size)
+            same_disk("same.raw", "disk.vmdk")
+            commands = []
+            for _ in range(20):
+                length = rng.choice([512, 64 * KIB, 200 * KIB])
+                at = rng.choice([rng.randrange(0, (size - length) // 512) * 512, size - length])
+                commands += ["-c", f"write -P {rng.randint(1, 255)} {at} {length}"]
+            run("qemu-io", "-f", "vmdk", *commands, "disk.vmdk")
+            run("qemu-io", "-f", "raw", *commands, "same.raw")
+            with open("part.raw", "wb") as file:
+                file.truncate(size)
+                file.seek(size // 2)
+                file.write(content(rng, 300 * KIB))
+            run(QIMG, "convert", "-n", "-f", "raw", "-O", "vmdk", "part.raw", "disk.vmdk")
+            run("qemu-img", "convert", "-n", "-f", "raw", "-O", "raw", "part.raw", "same.raw")
+            same_disk("same.raw", "disk.vmdk")
+            clean("disk.vmdk")
+        with open("disk.vmdk", "rb") as file:
+            if f"RW {size // 512} SPARSE".encode() not in file.read(11 * KIB):
+                sys.exit(f"seed {SEED}: the descriptor has another length")
+
+
 def compressed_writes(rng):
     """QEMU adds grains to images made here, and the other way round."""
     for maker, first in ((QIMG, "qemu-io"), ("qemu-img", QIMG)):
@@ -195,7 +226,7 @@ def texts():
                   ["create", "-f", "vmdk", "-o", "adapter_type=x", "a.vmdk", "1M"],
                   ["create", "-f", "vmdk", "-o", "compat6=on,hwversion=3", "a.vmdk", "1M"],
                   ["create", "-f", "vmdk", "-o", "zeroed_grain=on,toolsversion=1,adapter_type=buslogic,nocow=on", "a.vmdk", "1M"],
-                  ["resize", "a.vmdk", "2M"], ["measure", "-O", "vmdk", "--size", "1G"], ["amend", "-o", "size=1G", "a.vmdk"],
+                  ["resize", "--shrink", "a.vmdk", "512k"], ["measure", "-O", "vmdk", "--size", "1G"], ["amend", "-o", "size=1G", "a.vmdk"],
                   ["snapshot", "-l", "a.vmdk"], ["check", "-r", "all", "a.vmdk"]):
         same_text(*words)
     for options in ("subformat=monolithicSparse,adapter_type=lsilogic", "zeroed_grain=on,compat6=on",
@@ -242,6 +273,7 @@ def main():
         compressed_writes(rng)
         conversions(rng)
         writes(rng)
+        growth(rng)
     print(f"vmdk: seed {SEED}: nothing differs")
 
 

@@ -502,7 +502,11 @@ TEST_CASE("what the last grain has behind the disk's end is not seen when that m
     // the only grain is the last one
     Bytes content = file.content();
     std::fill(content.end() - static_cast<std::ptrdiff_t>(grain_bytes - 1536), content.end(), std::byte{9});
-    test::RecordingStorage other(content);
+    // and the table has an entry behind it
+    const std::uint64_t last = first_table(content).bytes + 2048 + (8 * MiB / grain_bytes) * 4;
+    const auto entry = load<le32>(std::span(content).subspan(last));
+    REQUIRE(entry != 0u);
+    test::RecordingStorage other(patched(content, last + 4, entry));
     REQUIRE(open(other, true).vmdk->grow(disk_bytes + MiB));
     const Bytes disk = disk_of(other);
     CHECK(is_zero(std::span(disk).subspan(disk_bytes)));
