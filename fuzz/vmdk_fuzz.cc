@@ -29,7 +29,8 @@ void describe(std::string_view words) {
 
 void grow(vmdk::Vmdk& format, Image& image) {
     const std::uint64_t end = round_up(image.size(), sector_bytes);
-    const std::uint64_t longer = end + 3 * format.header().table_reach_bytes() / 2 / sector_bytes * sector_bytes;
+    const std::uint64_t longer =
+        end + 3 * format.header().table_reach_bytes() / 2 / sector_bytes * sector_bytes;
     if (longer < end || !format.grow(longer)) return;
     if (image.size() != longer) std::abort();
     for (const std::uint64_t at : {end, longer - sector_bytes}) {

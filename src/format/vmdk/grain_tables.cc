@@ -34,7 +34,8 @@ HostOffset place(std::uint32_t sector) {
 }
 
 // Every table inside the file, each behind the one before: so no two are the same.
-bool are_apart(const std::vector<std::uint32_t>& directory, const Header& header, std::uint64_t file_bytes) {
+bool are_in_order(const std::vector<std::uint32_t>& directory, const Header& header,
+                  std::uint64_t file_bytes) {
     HostOffset free(sizeof(disk::Header));
     for (const std::uint32_t sector : directory) {
         if (place(sector) < free) return false;
@@ -83,39 +84,42 @@ Result<void> GrainTables::prepare_changes() {
     if (header_.redundant_directory)
         redundant_ = TRY(read_entries(storage_, *header_.redundant_directory, header_.tables()));
     const std::uint64_t file_bytes = TRY(storage_.size());
-    if (!are_apart(directory_, header_, file_bytes) || !are_apart(redundant_, header_, file_bytes)) {
-        return failf(ErrorKind::unsupported,
-                     "{}: can only be read: its grain tables are not all there, or not one behind the other",
-                     printable(storage_.name()));
-    }
-    find_behind();
-    return {};
+    const bool in_order =
+        are_in_order(directory_, header_, file_bytes) && are_in_order(redundant_, header_, file_bytes);
+    if (in_order && find_structures()) return {};
+    return failf(ErrorKind::unsupported,
+                 "{}: can only be read: its grain tables are not all there, or not one behind the other",
+                 printable(storage_.name()));
 }
 
-void GrainTables::find_behind() {
-    behind_.clear();
+// False when two of them overlap.
+bool GrainTables::find_structures() {
+    structures_.clear();
     const auto add = [&](HostOffset at, std::uint64_t bytes) {
-        const HostRange range(at, bytes);
-        if (range.end() <= header_.overhead) return;
-        const bool goes_on = !behind_.empty() && behind_.back().end() == at;
+        const bool goes_on = !structures_.empty() && structures_.back().end() == at;
         if (goes_on)
-            behind_.back().length += bytes;
+            structures_.back().length += bytes;
         else
-            behind_.push_back(range);
+            structures_.push_back(HostRange(at, bytes));
     };
     const std::uint64_t directory_bytes = header_.tables() * sizeof(disk::Entry);
+    add(HostOffset(0), sizeof(disk::Header));
+    add(header_.descriptor.start, header_.descriptor.length);
     add(header_.directory, directory_bytes);
     for (const std::uint32_t sector : directory_)
         add(place(sector), header_.table_bytes());
     if (header_.redundant_directory) add(*header_.redundant_directory, directory_bytes);
     for (const std::uint32_t sector : redundant_)
         add(place(sector), header_.table_bytes());
-    std::ranges::sort(behind_, {}, &HostRange::start);
+    std::ranges::sort(structures_, {}, &HostRange::start);
+    return std::ranges::adjacent_find(structures_, [](const HostRange& one, const HostRange& next) {
+               return next.start < one.end();
+           }) == structures_.end();
 }
 
 bool GrainTables::occupy(HostRange range) const {
-    const auto next = std::ranges::upper_bound(behind_, range.end() - 1, {}, &HostRange::start);
-    return next != behind_.begin() && std::prev(next)->end() > range.start;
+    const auto next = std::ranges::upper_bound(structures_, range.end() - 1, {}, &HostRange::start);
+    return next != structures_.begin() && std::prev(next)->end() > range.start;
 }
 
 Result<void> GrainTables::set(std::uint64_t number, std::uint32_t entry, std::uint32_t value) {

@@ -33,9 +33,9 @@ class GrainTables {
     Result<std::shared_ptr<const Table>> read(std::uint64_t number) const;
 
     // Reads the redundant directory, too. Errors: unsupported when a table is missing, or not inside the file, or not
-    // behind the one before: changing an entry could change something else.
+    // behind the one before, or overlaps another structure: changing an entry could change something else.
     Result<void> prepare_changes();
-    // True where a table or a directory lies that is not in front of the grains. After prepare_changes().
+    // True where the header, the descriptor, a directory or a table lies. After prepare_changes().
     bool occupy(HostRange range) const;
     // The sectors of all tables; of the copies, none where there are none. After prepare_changes().
     const std::vector<std::uint32_t>& directory() const { return directory_; }
@@ -49,13 +49,13 @@ class GrainTables {
 
   private:
     Result<HostOffset> place_of(std::uint64_t number) const;
-    void find_behind();
+    bool find_structures();
 
     const Storage& storage_;
     const Header& header_;
     std::vector<std::uint32_t> directory_;
     std::vector<std::uint32_t> redundant_;
-    std::vector<HostRange> behind_;  // tables and directories behind the first grain, in order
+    std::vector<HostRange> structures_;  // by offset, as far as they touch in one
     std::map<std::uint64_t, std::shared_ptr<Table>> changed_;
     mutable std::mutex mutex_;
     mutable std::map<std::uint64_t, std::shared_ptr<const Table>> cache_;

@@ -65,7 +65,11 @@ Result<void> Vmdk::clear_behind_end() {
     const std::uint64_t inside = header_.size % header_.grain_bytes;
     if (inside == 0) return {};
     const Grain last = TRY(grain_at(GuestOffset(header_.size - inside)));
-    if (!may_write_in_place(last)) return {};
+    if (last.kind != MappingKind::data) return {};
+    if (!may_write_in_place(last)) {
+        return failf(ErrorKind::corrupt, "{}: the disk's last grain lies where tables are",
+                     printable(storage_->name()));
+    }
     return storage_->write_zeroes(HostRange(last.host + inside, header_.grain_bytes - inside));
 }
 

@@ -51,7 +51,8 @@ class Vmdk final : public Format {
     // Errors: unsupported for streamOptimized images, no_space for a disk too long for the format.
     Result<void> check_can_grow(std::uint64_t bytes) const;
     // Makes the disk longer, to whole sectors; what is added reads as zeroes. Crash-safe by itself. Errors: those of
-    // check_can_grow(), of writing to the image; no_space for a descriptor that is full.
+    // check_can_grow(), of writing to the image; no_space for a descriptor that is full; corrupt for a last grain that
+    // lies where tables are.
     Result<void> grow(std::uint64_t bytes);
 
     const Header& header() const { return header_; }
