@@ -1,6 +1,5 @@
-// Opens arbitrary bytes as a vmdk image; checks, describes, maps, reads, writes and zeroes it, and makes it longer: what
-// is added reads as zeroes. A descriptor that is made
-// of arbitrary words is read as it was meant.
+// Opens arbitrary bytes as a vmdk image; checks, describes, maps, reads, writes and zeroes it, and makes it longer:
+// what is added reads as zeroes. A descriptor that is made of arbitrary words is read as it was meant.
 // SPDX-License-Identifier: Apache-2.0
 #include <algorithm>
 #include <cstddef>

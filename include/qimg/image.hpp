@@ -33,8 +33,7 @@ struct OpenOptions {
     bool with_guest_data = true;  // false: only what tables and header tell, also of an encrypted image
     bool for_repair = false;      // an image that is marked corrupt may be opened for writing, too
     bool for_check = false;       // a snapshot table that breaks its rules is left to the check
-    bool for_finishing =
-        false;  // may be opened for writing although changes of it were interrupted: to finish them
+    bool for_finishing = false;   // interrupted changes may be left, for the caller to finish
     // Told line by line what was found, and mended before the first change, in an image that was not closed
     // cleanly.
     std::function<void(const std::string&)> on_finding = {};

@@ -51,8 +51,8 @@ class RedoLogWriter {
 // Errors: corrupt for what is no log, or not a whole one.
 Result<RedoTarget> read_redo_target(const Storage& log);
 
-// Brings all changes to `file` (or the disk in it: all that has its inode), and makes them durable. Reads the log before it writes the first one. Errors: corrupt
-// for a log that is not whole; unsafe when it is for another file, when the file has another length than before or
+// Brings all changes to `file` (or the disk in it: all that has its inode), and makes them durable. Reads the log before
+// it writes the first one. Errors: corrupt for a log that is not whole; unsafe when it is for another file, when the file has another length than before or
 // after the changes, or when where data is to arrive some sector is neither as it was nor as it is to be: somebody has
 // used the file since. Those of reading and writing: what is missing arrives when this is done again.
 Result<void> apply_redo_log(const Storage& log, Storage& file);

@@ -23,8 +23,8 @@ class GrainTables {
 
     // Both must stay as they are while the tables are in use.
     GrainTables(const Storage& storage, const Header& header) : storage_(storage), header_(header) {}
-    // Reads the directory, before anything else is asked, and again when it is another one. Errors: those of the storage; corrupt for
-    // more tables than the file has room for.
+    // Reads the directory, before anything else is asked, and again when it is another one. Errors: those of the
+    // storage; corrupt for more tables than the file has room for.
     Result<void> load_directory();
 
     bool is_missing(std::uint64_t number) const { return directory_[number] == disk::entry_none; }
