@@ -148,7 +148,7 @@ Result<void> free_replaced(Qcow2& image, const std::vector<ClusterRun>& replaced
         const HostRange range(geometry.offset_of(run.first), run.count * geometry.cluster_bytes());
         TRY(image.storage().discard(range));
     }
-    if (replaced.empty() && !bitmaps) return {};
+    if (replaced.empty() && !bitmaps) return image.storage().flush();
     TRY(image.prepare_changing());
     if (bitmaps) TRY(bitmaps->release());
     for (const ClusterRun& run : replaced)

@@ -128,8 +128,12 @@ Result<Geometry> grown(const Geometry& before, std::uint64_t volume_bytes) {
         // a last group has to hold its own metadata, and 50 blocks of data, as mke2fs and resize2fs ask for
         constexpr std::uint32_t data_blocks_min = 50;
         const std::uint32_t last = after.groups - 1;
-        const std::uint32_t needed =
-            after.base_blocks(last) + 2 + after.inode_table_blocks() + data_blocks_min;
+        // with two backups at most, resize2fs has one of them move to the last group, and wants room for it
+        const bool may_get_backup = after.has(disk::sparse_super2) && after.backup_groups[0] != 0;
+        const std::uint32_t base =
+            may_get_backup ? 1 + after.legacy_descriptor_blocks() + after.reserved_descriptor_blocks
+                           : after.base_blocks(last);
+        const std::uint32_t needed = base + 2 + after.inode_table_blocks() + data_blocks_min;
         if (after.group_blocks(last) < needed) after = with_blocks(before, before.group_start(last));
     }
     if (after.has(disk::has_resize_inode) && after.blocks > low_blocks_max)

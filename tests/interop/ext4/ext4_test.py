@@ -45,6 +45,7 @@ CASES = [
     ("checksum seed", "-b 4096 -O metadata_csum_seed", "files", [200 * MIB, 6 * GIB]),
     ("superblocks in every group", "-b 1024 -O ^sparse_super,^resize_inode", "files", [64 * MIB, GIB]),
     ("two backups", "-b 4096 -O sparse_super2", "files", [300 * MIB, 5 * GIB]),
+    ("two backups, no room for one in a last group", "-b 1024 -O ^64bit,sparse_super2 -i 16384", "none", [45 * MIB, 50566027]),
     ("two backups without resize inode", "-b 1024 -O sparse_super2,^resize_inode", "files", [100 * MIB, 5 * GIB]),
     ("ext3", "-t ext3 -b 4096", "files", [200 * MIB, 3 * GIB]),
     ("ext2", "-t ext2 -b 1024", "files", [64 * MIB, GIB]),
