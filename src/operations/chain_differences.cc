@@ -13,6 +13,7 @@
 #include "operations/cluster_compressor.hpp"
 #include "operations/cluster_sizes.hpp"
 #include "operations/crew.hpp"
+#include "operations/padded_read.hpp"
 #include "operations/same_file.hpp"
 
 namespace qimg {
@@ -44,9 +45,8 @@ class Chain {
     }
 
     Result<void> read(GuestRange range, std::span<std::byte> into) const {
-        const GuestRange inside = inside_of(range);
-        if (!inside.empty()) TRY(image_->read(inside.start, into.first(inside.length)));
-        std::fill(into.begin() + static_cast<std::ptrdiff_t>(inside.length), into.end(), std::byte{0});
+        if (image_ != nullptr) return read_padded(*image_, range.start, into);
+        std::ranges::fill(into, std::byte{0});
         return {};
     }
 

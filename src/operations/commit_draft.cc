@@ -24,8 +24,7 @@ namespace {
 constexpr std::uint64_t step_bytes = MiB;
 
 bool has_data_file(const Format& format) {
-    const auto* const qcow2 = dynamic_cast<const qcow2::Qcow2*>(&format);
-    return qcow2 != nullptr && qcow2->header().has_data_file();
+    return &format.storage() != &format.data_storage();
 }
 
 bool is_regular_file(const std::string& path) {

@@ -22,7 +22,8 @@ Result<std::unique_ptr<guest::Draft>> open_draft(const Image& image, std::uint64
 
 // All of it or nothing, whenever the program or the machine stops. A qcow2 image without a data file changes by one
 // write of its header; others have their changes in a log beside them until they have arrived; finish_draft() brings
-// them there after a crash, and nothing else is to be done with the image before. Errors: as for check_can_take_draft(), of qcow2::replace_disk() and of writing.
+// them there after a crash, and nothing else is to be done with the image before. Errors: as for
+// check_can_take_draft(), of qcow2::replace_disk() and of writing.
 Result<void> commit_draft(Image& image, const guest::Draft& draft);
 
 // Finishes what a crash left: true when there was something. The log knows the format. Errors: of apply_redo_log() and

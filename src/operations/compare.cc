@@ -16,13 +16,14 @@
 #include "operations/cluster_sizes.hpp"
 #include "operations/crew.hpp"
 #include "operations/extent_walk.hpp"
+#include "operations/padded_read.hpp"
 
 namespace qimg {
 
 namespace {
 
-constexpr std::uint64_t job_bytes_min =
-    2 * MiB;  // or one cluster; enough that handing it over counts for little
+// Handed over at once, or one cluster: enough that the handing over counts for little.
+constexpr std::uint64_t job_bytes_min = 2 * MiB;
 // Read at once, or one cluster: two buffers of it stay in a processor's second-level cache.
 constexpr std::uint64_t read_bytes_min = 256 * KiB;
 constexpr unsigned extents_per_job = 4096;  // so that progress is seen where nothing has to be read
@@ -77,11 +78,7 @@ class Side {
 
     // Reads zeroes behind the end.
     Result<void> read(GuestOffset at, std::span<std::byte> into) const {
-        const std::uint64_t rest = size() - std::min(size(), at.bytes);
-        const std::size_t known = std::min<std::uint64_t>(into.size(), rest);
-        if (known != 0) TRY(image_.read(at, into.first(known)));
-        std::fill(into.begin() + static_cast<std::ptrdiff_t>(known), into.end(), std::byte{0});
-        return {};
+        return read_padded(image_, at, into);
     }
 
   private:

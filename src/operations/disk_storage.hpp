@@ -6,6 +6,7 @@
 
 #include "base/try.hpp"
 #include "format/format.hpp"
+#include "operations/padded_read.hpp"
 #include "operations/resize_disk.hpp"
 #include "qimg/image.hpp"
 #include "qimg/storage.hpp"
@@ -20,10 +21,7 @@ class DiskStorage final : public Storage {
     const std::string& name() const override { return image_.path(); }
     Result<std::uint64_t> size() const override { return image_.size(); }
     Result<void> read(HostOffset at, std::span<std::byte> into) const override {
-        const std::uint64_t rest = image_.size() - std::min(image_.size(), at.bytes);
-        const auto known = into.first(std::min<std::uint64_t>(into.size(), rest));
-        std::ranges::fill(into.subspan(known.size()), std::byte{0});
-        return known.empty() ? Result<void>() : image_.read(GuestOffset(at.bytes), known);
+        return read_padded(image_, GuestOffset(at.bytes), into);
     }
     Result<void> write(HostOffset at, std::span<const std::byte> from) override {
         return image_.write(GuestOffset(at.bytes), from);
